@@ -1,0 +1,1 @@
+"""turnbench: latency benchmark and evaluation harness for LiveKit voice agents."""

@@ -1,0 +1,1 @@
+"""Pure functions from stored values to numbers."""

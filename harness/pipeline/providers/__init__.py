@@ -1,0 +1,1 @@
+"""One module for each provider: settings in, livekit plugins out."""

@@ -1,0 +1,1 @@
+"""Values in, text out: HTML, Markdown, JUnit, CSV, terminal tables."""

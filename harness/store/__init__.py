@@ -1,0 +1,1 @@
+"""Files: suites, manifests, run folders, environment."""
