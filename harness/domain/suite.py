@@ -1,0 +1,332 @@
+"""The plan of a run: utterances × candidates × repeats, with every option that moves latency.
+
+A suite file is read by ``harness.store.suites``; an object of these types is legal. Settings that a
+provider knows are checked against ``harness.domain.providers``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from harness.domain.timeline import Stage
+from harness.errors import ConfigurationError
+
+__all__ = [
+    "Budget",
+    "BudgetKind",
+    "Candidate",
+    "DatasetChoice",
+    "Driver",
+    "GatewayOptions",
+    "Limits",
+    "Price",
+    "SessionOptions",
+    "StageSettings",
+    "Suite",
+    "Timeouts",
+    "TurnDetection",
+    "Via",
+]
+
+
+class Driver(StrEnum):
+    """What performs an utterance against a candidate."""
+
+    SESSION = "session"
+    STAGE = "stage"
+
+
+class Via(StrEnum):
+    """Where the providers are reached: the one word that a suite changes to go live."""
+
+    GATEWAY = "gateway"
+    LIVE = "live"
+
+
+class TurnDetection(StrEnum):
+    """What decides that the user has finished."""
+
+    STT = "stt"
+    VAD = "vad"
+    MANUAL = "manual"
+    MODEL = "model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageSettings:
+    """One stage of a candidate.
+
+    Attributes:
+        provider: a provider's name in ``harness.domain.providers``.
+        model: the provider's model name; None for the provider's default.
+        voice: for the TTS.
+        profile: the gateway profile that stands in when the suite runs via the gateway.
+        options: further settings, by the provider's own names.
+    """
+
+    provider: str
+    model: str | None = None
+    voice: str | None = None
+    profile: str | None = None
+    options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One pipeline under test.
+
+    Attributes:
+        name: unique within the suite; shown in tables.
+        stt, llm, tts: its stages.
+        agent: "module:function" that returns the user's own session and agent, in place of the
+            stages.
+        instructions: the agent's system prompt.
+    """
+
+    name: str
+    stt: StageSettings | None = None
+    llm: StageSettings | None = None
+    tts: StageSettings | None = None
+    agent: str | None = None
+    instructions: str = "You are a helpful voice assistant. Answer in one or two short sentences."
+
+    def __post_init__(self) -> None:
+        """Refuse a candidate with nothing to measure."""
+        if self.agent is None and not any((self.stt, self.llm, self.tts)):
+            raise ConfigurationError(
+                f"candidate {self.name!r}: name at least one stage or an agent"
+            )
+
+    def stage(self, stage: Stage) -> StageSettings | None:
+        """Return the settings of STT, LLM or TTS."""
+        return {Stage.STT: self.stt, Stage.LLM: self.llm, Stage.TTS: self.tts}.get(stage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    """Every option of livekit's session that moves latency; all are passed explicitly.
+
+    Attributes:
+        preset: "measure" (the values below) or "livekit-defaults", which leaves livekit's own.
+        turn_detection: what commits the turn.
+        min_endpointing_delay_s, max_endpointing_delay_s: livekit's endpointing delays.
+        vad: load livekit's bundled voice activity detector.
+        vad_min_silence_s: silence after which it says that speech has ended.
+        preemptive_generation: ask the LLM before the turn is committed.
+        preemptive_tts: synthesise before the turn is committed.
+        interruptions: the user may interrupt the reply.
+        text_transforms: livekit's filters between LLM and TTS ("filter_markdown", "filter_emoji").
+        tts_format: the audio format asked of the TTS.
+        max_retries: of each provider's call.
+        request_timeout_s: livekit's time-out of one provider call.
+        context: "fresh" for each trial, or "growing" within one session.
+        connection: "warm" (after a warm-up trial) or "cold" (new clients for each trial).
+    """
+
+    preset: str = "measure"
+    turn_detection: TurnDetection = TurnDetection.STT
+    min_endpointing_delay_s: float = 0.0
+    max_endpointing_delay_s: float = 3.0
+    vad: bool = False
+    vad_min_silence_s: float = 0.25
+    preemptive_generation: bool = False
+    preemptive_tts: bool = False
+    interruptions: bool = False
+    text_transforms: tuple[str, ...] = ()
+    tts_format: str = "pcm"
+    max_retries: int = 0
+    request_timeout_s: float = 10.0
+    context: str = "fresh"
+    connection: str = "warm"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayOptions:
+    """How the loopback gateway runs.
+
+    Attributes:
+        seed: of the profiles' draws; None takes the run's seed.
+        recogniser: "pocketsphinx" or "oracle".
+        word_error_rate: the oracle's.
+        profiles: a file with further profiles.
+    """
+
+    seed: int | None = None
+    recogniser: str = "pocketsphinx"
+    word_error_rate: float = 0.0
+    profiles: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetChoice:
+    """Which utterances of which dataset.
+
+    Attributes:
+        path: a folder or a manifest; a bare name is a shipped dataset.
+        ids: utterances by id; empty takes all.
+        limit: at most so many.
+    """
+
+    path: str
+    ids: tuple[str, ...] = ()
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long a trial waits, in seconds.
+
+    Attributes:
+        connect_s: for a provider to be ready before the first sample.
+        transcript_s: from the end of speech to the final transcript.
+        reply_s: from the end of speech to the first audible sample.
+        playout_s: from the first audible sample to the reply's end.
+    """
+
+    connect_s: float = 10.0
+    transcript_s: float = 15.0
+    reply_s: float = 30.0
+    playout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a provider's model costs, in one currency throughout a suite.
+
+    Attributes:
+        per_million_input_tokens, per_million_output_tokens: of an LLM.
+        per_audio_minute: of an STT.
+        per_million_characters: of a TTS.
+    """
+
+    per_million_input_tokens: float | None = None
+    per_million_output_tokens: float | None = None
+    per_audio_minute: float | None = None
+    per_million_characters: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a run may use.
+
+    Attributes:
+        trials_per_minute: started at most; None is as fast as the audio allows.
+        spend: the most that the prices may add up to; None is no limit.
+        same_failures: a candidate ends early after so many trials in a row with one failure.
+    """
+
+    trials_per_minute: float | None = None
+    spend: float | None = None
+    same_failures: int = 4
+
+
+class BudgetKind(StrEnum):
+    """What a budget limits."""
+
+    ABSOLUTE = "absolute"
+    RELATIVE = "relative"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """A limit promised on an estimate.
+
+    Attributes:
+        metric: a metric's id, or "wer", "failures".
+        statistic: "p50", "p90", "p95", "p99", "mean" or "rate".
+        limit: absolute: in the metric's unit (milliseconds for time); relative: the largest ratio
+            to the reference, 1.10 for 10 % more.
+        kind: absolute or relative.
+        candidate: the candidate it binds; None binds each.
+        reference: for a relative budget: the candidate measured beside it, or None for the stored
+            baseline.
+        mde: the smallest change (ratio, as 1.2) that the gate must have been able to see.
+    """
+
+    metric: str
+    statistic: str
+    limit: float
+    kind: BudgetKind
+    candidate: str | None = None
+    reference: str | None = None
+    mde: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """A plan that can be run.
+
+    Attributes:
+        name: shown in the report; part of the run folder's name.
+        description: one paragraph for the reader of the report.
+        driver: session or stage.
+        via: gateway or live.
+        datasets: which utterances.
+        candidates: at least one.
+        repeats: performances of each utterance by each candidate.
+        warmups: labelled trials of each candidate before the measured ones.
+        seed: of the order of trials; None draws one and stores it.
+        concurrency: trials at once.
+        frame_ms: length of an audio frame.
+        trailing: what follows the recording: "silence" or "room".
+        stage_texts: for the stage driver's TTS; empty takes the shipped texts.
+        session, gateway, timeouts, limits: options.
+        budgets: for the gate.
+        prices: by "provider/model".
+        wer_limit: the WER up to which a turn counts as correct.
+        keep_audio: store the replies' audio.
+    """
+
+    name: str
+    datasets: tuple[DatasetChoice, ...]
+    candidates: tuple[Candidate, ...]
+    description: str = ""
+    driver: Driver = Driver.SESSION
+    via: Via = Via.GATEWAY
+    repeats: int = 1
+    warmups: int = 1
+    seed: int | None = None
+    concurrency: int = 1
+    frame_ms: int = 20
+    trailing: str = "silence"
+    stage_texts: tuple[str, ...] = ()
+    session: SessionOptions = field(default_factory=SessionOptions)
+    gateway: GatewayOptions = field(default_factory=GatewayOptions)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    limits: Limits = field(default_factory=Limits)
+    budgets: tuple[Budget, ...] = ()
+    prices: Mapping[str, Price] = field(default_factory=lambda: MappingProxyType({}))
+    wer_limit: float = 0.2
+    keep_audio: bool = True
+
+    def __post_init__(self) -> None:
+        """Check what a single field cannot tell."""
+        problems = []
+        names = [candidate.name for candidate in self.candidates]
+        if not names:
+            problems.append("candidate: give at least one [[candidate]]")
+        problems.extend(
+            f"candidate.name: {name!r} stands twice; names are unique"
+            for name in sorted({each for each in names if names.count(each) > 1})
+        )
+        if not self.datasets:
+            problems.append("dataset: give at least one [[dataset]]")
+        for key, value, low, high in (
+            ("repeats", self.repeats, 1, 10_000),
+            ("warmups", self.warmups, 0, 100),
+            ("concurrency", self.concurrency, 1, 200),
+        ):
+            if not low <= value <= high:
+                problems.append(f"{key}: {value} lies outside {low}…{high}")
+        if self.frame_ms not in (10, 20):
+            problems.append(f"frame_ms: {self.frame_ms} is neither 10 nor 20")
+        if self.trailing not in ("silence", "room"):
+            problems.append(f'trailing: {self.trailing!r} is neither "silence" nor "room"')
+        for budget in self.budgets:
+            for role, name in (("candidate", budget.candidate), ("reference", budget.reference)):
+                if name is not None and name not in names:
+                    problems.append(f"budget.{role}: no candidate is named {name!r}")
+        if problems:
+            raise ConfigurationError(problems)

@@ -1,0 +1,472 @@
+"""What one performance of an utterance left behind: turns, requests, failures.
+
+Everything here is raw: instants, texts, counts. Metrics, the waterfall and verdicts are computed
+from it by ``harness.analysis`` and never stored in its place.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from harness.clock import Work
+from harness.domain.timeline import Mark, Stage, Timeline
+from harness.errors import InvariantError
+
+__all__ = [
+    "Arrival",
+    "Cause",
+    "Connection",
+    "FailedTrial",
+    "Failure",
+    "FailureKind",
+    "Health",
+    "PlayoutSegment",
+    "Reply",
+    "Request",
+    "Stall",
+    "Transcript",
+    "TranscriptKind",
+    "Trial",
+    "TrialKey",
+    "Turn",
+    "Wait",
+    "WaitCause",
+]
+
+EMPTY: Mapping[Any, Any] = MappingProxyType({})
+
+
+class Cause(StrEnum):
+    """Why a request was made."""
+
+    TURN = "turn"
+    """the user's turn was committed"""
+    PREEMPTIVE = "preemptive"
+    """a transcript arrived and the agent did not wait for the commit"""
+    TOOL = "tool"
+    """a tool's result had to be answered"""
+    SENTENCE = "sentence"
+    """a sentence of the reply was complete"""
+    STREAM = "stream"
+    """the reply is synthesised by one stream that takes text as it comes"""
+    RETRY = "retry"
+    """an earlier request with the same content failed"""
+    FIXED = "fixed"
+    """the stage driver's fixed input"""
+
+
+class FailureKind(StrEnum):
+    """How a trial failed."""
+
+    REFUSED = "refused"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    RATE_LIMITED = "rate_limited"
+    BAD_REQUEST = "bad_request"
+    SERVER_ERROR = "server_error"
+    STREAM_ERROR = "stream_error"
+    RESET = "reset"
+    TRUNCATED = "truncated"
+    EMPTY = "empty"
+    SILENT = "silent"
+    MALFORMED = "malformed"
+    WRONG_TYPE = "wrong_type"
+    TIMEOUT = "timeout"
+    NO_TRANSCRIPT = "no_transcript"
+    NO_REPLY = "no_reply"
+    UNEXPECTED_REPLY = "unexpected_reply"
+    INTERNAL = "internal"
+
+
+class TranscriptKind(StrEnum):
+    """How definite a transcript is."""
+
+    INTERIM = "interim"
+    PREFLIGHT = "preflight"
+    FINAL = "final"
+
+
+class WaitCause(StrEnum):
+    """A wait that is known to have happened, and why; evidence for the waterfall."""
+
+    FRAME = "frame"
+    """the rest of the audio frame that holds the last speech sample"""
+    PACING = "pacing"
+    """the frame was released late by the harness"""
+    ENDPOINTING = "endpointing_delay"
+    """the agent waited its endpointing delay"""
+    POOL = "pool"
+    """no connection of the pool was free"""
+    CONNECT = "connect"
+    """a connection was opened"""
+    TLS = "tls"
+    """a connection was encrypted"""
+    TOOL = "tool"
+    """a tool ran"""
+    LEADING_SILENCE = "leading_silence"
+    """the reply's audio began with silence"""
+    UNDERRUN = "underrun"
+    """playout ran dry before anything audible"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a trial or a request did not end well.
+
+    Attributes:
+        stage: the stage that failed.
+        kind: how it failed.
+        message: what the provider or the harness said, free of secrets.
+        status: HTTP status or WebSocket close code, where there was one.
+    """
+
+    stage: Stage
+    kind: FailureKind
+    message: str
+    status: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcript:
+    """One transcript event.
+
+    Attributes:
+        kind: interim, preflight or final.
+        text: as the provider wrote it.
+        at_ns: when it reached the agent.
+        received_ns: when its message arrived at the socket, where the transport is seen.
+        late: it came after the turn was committed.
+    """
+
+    kind: TranscriptKind
+    text: str
+    at_ns: int
+    received_ns: int | None = None
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """One piece of a response.
+
+    Attributes:
+        received_ns: when its bytes arrived at the socket (None where the transport is not seen).
+        at_ns: when it left the client (None where only the transport saw it).
+        text: the text it carried ("" for audio).
+        size: bytes of sample data it carried (0 for text).
+    """
+
+    received_ns: int | None
+    at_ns: int | None
+    text: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """How a request got its connection.
+
+    Attributes:
+        reused: no connection was opened for it.
+        rtt_ns: the time that TCP's handshake took, where one was made.
+    """
+
+    reused: bool
+    rtt_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """A known wait between two instants."""
+
+    cause: WaitCause
+    start_ns: int
+    end_ns: int
+
+    def __post_init__(self) -> None:
+        """Refuse a wait that ends before it starts."""
+        if self.end_ns < self.start_ns:
+            raise InvariantError(f"wait {self.cause.value} ends before it starts")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One call of a provider within a turn.
+
+    Attributes:
+        id: unique within the trial.
+        stage: STT, LLM or TTS.
+        cause: why it was made.
+        parent: the request that led to it: a tool's LLM request, a sentence's LLM request.
+        cancelled: the agent dropped it before its end.
+        text: what was sent (TTS) or what came back (LLM).
+        marks: its own instants.
+        work: the event loop thread's cumulative work at those instants.
+        arrivals: pieces of the response in order.
+        waits: known waits of this request.
+        connection: how it got its connection.
+        facts: what the provider said of it: model, request id, finish reason, ended, usage, status,
+            route. JSON scalars and mappings of them.
+        failure: why it failed, if it did.
+    """
+
+    id: str
+    stage: Stage
+    cause: Cause
+    parent: str | None = None
+    cancelled: bool = False
+    text: str = ""
+    marks: Mapping[Mark, int] = field(default_factory=lambda: EMPTY)
+    work: Mapping[Mark, Work] = field(default_factory=lambda: EMPTY)
+    arrivals: tuple[Arrival, ...] = ()
+    waits: tuple[Wait, ...] = ()
+    connection: Connection | None = None
+    facts: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    failure: Failure | None = None
+
+    def __post_init__(self) -> None:
+        """Check the request's own marks."""
+        Timeline(self.marks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayoutSegment:
+    """A stretch of the reply that played without a gap.
+
+    Attributes:
+        start_ns: when its first sample was played.
+        offset: its first sample's index in the reply.
+        samples: how many samples it holds.
+    """
+
+    start_ns: int
+    offset: int
+    samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """The reply's audio as it was played.
+
+    Attributes:
+        sample_rate: in hertz.
+        samples: how many.
+        segments: the stretches between underruns, in order.
+        leading_silence: samples before the first audible 10 ms window; all of them if none is.
+        interrupted: the agent stopped it.
+        audio: the file in the run's folder, where the audio was kept.
+    """
+
+    sample_rate: int
+    samples: int
+    segments: tuple[PlayoutSegment, ...]
+    leading_silence: int
+    interrupted: bool = False
+    audio: str | None = None
+
+    @property
+    def underruns_ns(self) -> tuple[int, ...]:
+        """The lengths of the gaps in playout, in nanoseconds."""
+        gaps = []
+        for before, after in zip(self.segments, self.segments[1:], strict=False):
+            played_ns = before.samples * 1_000_000_000 // self.sample_rate
+            gaps.append(after.start_ns - before.start_ns - played_ns)
+        return tuple(gaps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One utterance and the agent's reply.
+
+    Attributes:
+        index: 0 for the first turn of the trial.
+        utterance: the utterance's id.
+        marks: the turn's own instants; those of a stage stand in its requests.
+        work: the event loop thread's cumulative work at those instants.
+        transcripts: every transcript event in order of arrival.
+        requests: every request in order of creation.
+        audible_request: the TTS request that produced the first audible sample.
+        waits: known waits outside any request.
+        reply: the reply's audio, if there was any.
+        reported: LiveKit's own numbers for the turn, by its own names, in seconds.
+    """
+
+    index: int
+    utterance: str
+    marks: Mapping[Mark, int] = field(default_factory=lambda: EMPTY)
+    work: Mapping[Mark, Work] = field(default_factory=lambda: EMPTY)
+    transcripts: tuple[Transcript, ...] = ()
+    requests: tuple[Request, ...] = ()
+    audible_request: str | None = None
+    waits: tuple[Wait, ...] = ()
+    reply: Reply | None = None
+    reported: Mapping[str, float] = field(default_factory=lambda: EMPTY)
+
+    def __post_init__(self) -> None:
+        """Check that ids are unique and parents exist."""
+        ids = [request.id for request in self.requests]
+        if len(set(ids)) != len(ids):
+            raise InvariantError(f"turn {self.index} has two requests with one id")
+        known = set(ids)
+        for request in self.requests:
+            if request.parent is not None and request.parent not in known:
+                raise InvariantError(f"request {request.id} has an unknown parent {request.parent}")
+        if self.audible_request is not None and self.audible_request not in known:
+            raise InvariantError(f"audible request {self.audible_request} is unknown")
+
+    def request(self, request_id: str | None) -> Request | None:
+        """Return the request with this id, if there is one."""
+        return next((each for each in self.requests if each.id == request_id), None)
+
+    def chain(self) -> tuple[Request, ...]:
+        """Return the request behind the first audible sample and its ancestors, latest first.
+
+        Where nothing was audible, the last request that was not cancelled stands in.
+        """
+        current = self.request(self.audible_request)
+        if current is None:
+            kept = [each for each in self.requests if not each.cancelled]
+            by_stage = {stage: [r for r in kept if r.stage is stage] for stage in Stage}
+            for stage in (Stage.TTS, Stage.LLM, Stage.STT):
+                if by_stage[stage]:
+                    current = by_stage[stage][0]
+                    break
+        found: list[Request] = []
+        while current is not None and current not in found:
+            found.append(current)
+            current = self.request(current.parent)
+        return tuple(found)
+
+    def timeline(self) -> Timeline:
+        """Return the turn's marks with those of the requests behind the first audible reply.
+
+        Where several LLM requests lie on the chain (a tool call and its answer), the marks are
+        those of the one nearest to the reply. A stage that is not on the chain (each stage alone
+        has no chain) gives the marks of its first request that was not cancelled.
+        """
+        marks: dict[Mark, int] = dict(self.marks)
+        chain = self.chain()
+        covered = {request.stage for request in chain}
+        others: list[Request] = []
+        for request in self.requests:
+            if request.stage not in covered and not request.cancelled:
+                covered.add(request.stage)
+                others.append(request)
+        for request in (*chain, *others):
+            for mark, instant in request.marks.items():
+                marks.setdefault(mark, instant)
+        return Timeline(marks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stall:
+    """A time in which the machine did not run the harness."""
+
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How well the machine and the harness kept time during one trial.
+
+    Attributes:
+        frames: audio frames released.
+        lateness_p50_ns, lateness_p99_ns, lateness_max_ns: lateness of frames against the schedule.
+        late_frames: frames more than 20 ms late.
+        loop_lag_p99_ns, loop_lag_max_ns: lateness of a 10 ms timer on the event loop.
+        stalls: host stalls of more than 10 ms, seen by a separate thread or process.
+    """
+
+    frames: int
+    lateness_p50_ns: int
+    lateness_p99_ns: int
+    lateness_max_ns: int
+    late_frames: int
+    loop_lag_p99_ns: int
+    loop_lag_max_ns: int
+    stalls: tuple[Stall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialKey:
+    """Which trial of the plan this is.
+
+    Attributes:
+        candidate: its name in the suite.
+        utterance: its id in the dataset.
+        repeat: 0 for the first performance.
+        order: position in the run's shuffled plan.
+        warmup: labelled, kept, and left out of summaries.
+        attempt: 0, or the number of the re-run after a disturbed trial.
+    """
+
+    candidate: str
+    utterance: str
+    repeat: int
+    order: int
+    warmup: bool = False
+    attempt: int = 0
+
+    @property
+    def id(self) -> str:
+        """The trial's name within the run, safe as a file name."""
+        kind = "w" if self.warmup else "t"
+        again = f"-{self.attempt}" if self.attempt else ""
+        return f"{kind}{self.order:05d}{again}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One performance of an utterance by a candidate.
+
+    Attributes:
+        key: which trial of the plan.
+        driver: "session" or "stage".
+        started_ns: when it began, on the run's clock.
+        ended_ns: when it ended.
+        turns: at least one.
+        health: how well the machine kept time.
+        cold: the first trial on a connection of this candidate.
+    """
+
+    key: TrialKey
+    driver: str
+    started_ns: int
+    ended_ns: int
+    turns: tuple[Turn, ...]
+    health: Health | None = None
+    cold: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a trial without a turn."""
+        if not self.turns:
+            raise InvariantError(f"trial {self.key.id} has no turn")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedTrial:
+    """A trial that did not end well, with what it left behind.
+
+    Attributes:
+        key: which trial of the plan.
+        driver: "session" or "stage".
+        started_ns: when it began, on the run's clock.
+        ended_ns: when it was given up.
+        failure: the first cause.
+        turns: as far as they came.
+        health: how well the machine kept time.
+        cold: the first trial on a connection of this candidate.
+    """
+
+    key: TrialKey
+    driver: str
+    started_ns: int
+    ended_ns: int
+    failure: Failure
+    turns: tuple[Turn, ...] = ()
+    health: Health | None = None
+    cold: bool = False
