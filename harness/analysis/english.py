@@ -1,0 +1,561 @@
+"""English text as word tokens in which writing and speech agree.
+
+A recogniser that writes "3:15 p.m." and one that writes "three fifteen pm" heard the same. This
+normaliser maps both onto one form. It is our own because the common one (whisper-normalizer 0.1.15)
+turns "three o'clock" into "30 clock", which invents errors in exactly the sentences that callers
+say to a booking agent, and because a score needs a normaliser whose version is pinned.
+
+The canonical form of numbers: a run of spoken or written numbers becomes one token.
+
+    twenty, 20                              20
+    three fifteen, 3:15, 3 15               315
+    three o'clock, 3:00; three pm, 3:00 PM  3:00; 3:00 pm
+    nineteen eighty-four, 1984              1984
+    two thousand and five                   2005
+    five five five, one two one two         5551212
+    twenty dollars and fifty cents, $20.50  $20.50
+    fifty per cent, 50%                     50 percent
+    twenty-first, 21st                      21st
+    three point one four                    3.14
+
+What it cannot tell apart, it treats alike on both sides, so that it never invents an error: "three
+fifteen" and "315" are one token, a list "one, two, three" is "123", "one second" is "1 2nd".
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+
+__all__ = ["FILLERS", "english_tokens"]
+
+FILLERS = frozenset({"um", "umm", "uh", "uhh", "uhm", "erm", "er", "hmm", "hm", "mm", "mmm"})
+
+_UNITS = {
+    word: value
+    for value, word in enumerate(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"], 1)
+}
+_TEENS = {
+    word: value
+    for value, word in enumerate(
+        ["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"],
+        10,
+    )
+}
+_TENS = {
+    word: 10 * value
+    for value, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)
+} | {"fourty": 40}
+_SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_ZEROS = frozenset({"zero", "nought", "naught"})
+_ORDINAL_UNITS = {
+    word: value
+    for value, word in enumerate(
+        ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth"], 1
+    )
+}
+_ORDINAL_TEENS = {
+    word: value
+    for value, word in enumerate(
+        ["tenth", "eleventh", "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth"],
+        10,
+    )
+}
+_ORDINAL_TENS = {word[:-1] + "ieth": value for word, value in _TENS.items() if word[-1] == "y"}
+_ORDINAL_SCALES = {word + "th": value for word, value in _SCALES.items()}
+_DECADES = {word[:-1] + "ies": f"{value}s" for word, value in _TENS.items() if word[-1] == "y"}
+_REPEATS = {"double": 2, "triple": 3}
+
+_CURRENCIES = {"$": ("dollar", "cent"), "£": ("pound", "penny"), "€": ("euro", "cent")}
+_MAJOR = {"dollar": "$", "dollars": "$", "pounds": "£", "euro": "€", "euros": "€"}
+_MINOR = {"cent": "¢", "cents": "¢", "pence": "p", "p": "p"}
+_MINOR_OF = {"$": "¢", "£": "p", "€": "¢"}
+
+_WORDS: dict[str, tuple[str, ...]] = {
+    "won't": ("will", "not"),
+    "can't": ("can", "not"),
+    "cannot": ("can", "not"),
+    "shan't": ("shall", "not"),
+    "ain't": ("is", "not"),
+    "let's": ("let", "us"),
+    "y'all": ("you", "all"),
+    "ma'am": ("madam",),
+    "maam": ("madam",),
+    "o'clock": ("oclock",),
+    "'cause": ("because",),
+    "'em": ("them",),
+    "gonna": ("going", "to"),
+    "wanna": ("want", "to"),
+    "gotta": ("got", "to"),
+    "kinda": ("kind", "of"),
+    "lemme": ("let", "me"),
+    "gimme": ("give", "me"),
+    "dunno": ("do", "not", "know"),
+    "mr": ("mister",),
+    "mrs": ("missus",),
+    "dr": ("doctor",),
+    "prof": ("professor",),
+    "ok": ("okay",),
+    "alright": ("all", "right"),
+    "vs": ("versus",),
+    "etc": ("et", "cetera"),
+    "percent": ("percent",),
+    "till": ("until",),
+    "'til": ("until",),
+    "thru": ("through",),
+    # Recognisers that leave apostrophes out; only where no other word is meant.
+    "dont": ("do", "not"),
+    "doesnt": ("does", "not"),
+    "didnt": ("did", "not"),
+    "isnt": ("is", "not"),
+    "arent": ("are", "not"),
+    "wasnt": ("was", "not"),
+    "werent": ("were", "not"),
+    "havent": ("have", "not"),
+    "hasnt": ("has", "not"),
+    "hadnt": ("had", "not"),
+    "couldnt": ("could", "not"),
+    "shouldnt": ("should", "not"),
+    "wouldnt": ("would", "not"),
+    "wont": ("will", "not"),
+    "cant": ("can", "not"),
+    "im": ("i", "am"),
+    "ive": ("i", "have"),
+    "youre": ("you", "are"),
+    "youve": ("you", "have"),
+    "theyre": ("they", "are"),
+    "weve": ("we", "have"),
+    "thats": ("that", "is"),
+    "whats": ("what", "is"),
+}
+_SUFFIXES = {"n't": "not", "'re": "are", "'ve": "have", "'ll": "will", "'m": "am", "'d": "would"}
+# 's is "is" after these and a possessive after nouns.
+_IS = frozenset(
+    ["it", "that", "what", "there", "here", "he", "she", "who", "where", "how", "when", "why", "everything", "nothing", "something"]
+)
+_PAIRS = {
+    ("per", "cent"): "percent",
+    ("o", "clock"): "oclock",
+    ("e", "mail"): "email",
+    ("e", "mails"): "emails",
+    ("wi", "fi"): "wifi",
+    ("any", "more"): "anymore",
+    ("good", "bye"): "goodbye",
+}
+
+# British to American spelling: by stem, so that inflections follow.
+_SPELLING = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (
+            r"^(arbo|arm|behavi|cand|clam|col|endeav|fav|flav|glam|harb|hon|hum|lab|neighb|od|parl|"
+            r"rig|rum|sav|splend|tum|vap|vig)our(?=$|s$|ed$|ing|able|ably|ful|ite|hood|less|er|y)",
+            r"\1or",
+        ),
+        (r"^(cent|fib|lit|met|theat|kilomet|centimet|millimet|somb|spect|calib)re(s?)$", r"\1er\2"),
+        (r"^centred$", "centered"),
+        (
+            r"^(cancel|travel|label|model|signal|level|fuel|dial|total|channel|counsel|quarrel|"
+            r"marvel|tunnel)l(ed|ing|er|ers)$",
+            r"\1\2",
+        ),
+        (
+            r"^(\w*(?:organ|real|recogn|apolog|author|categor|custom|emphas|final|general|memor|"
+            r"minim|maxim|optim|personal|prior|standard|summar|synchron|util|visual|special|"
+            r"critic|initial|local|modern|normal|symbol))is(e|ed|es|er|ers|ing|ation|ations)$",
+            r"\1iz\2",
+        ),
+        (r"^(anal|paral|catal)ys(e|ed|es|ing)$", r"\1yz\2"),
+        (r"^(catalog|dialog|analog)ue(s?)$", r"\1\2"),
+        (r"^(defen|offen|preten|licen)ce(s?|d)$", r"\1se\2"),
+        (r"^practis(e|ed|es|ing)$", r"practic\1"),
+        (r"^programme(s?)$", r"program\1"),
+        (r"^gr(e)y(s?|er|est)$", r"gray\2"),
+        (r"^cheque(s?)$", r"check\1"),
+        (r"^tyre(s?)$", r"tire\1"),
+        (r"^jewellery$", "jewelry"),
+        (r"^pyjamas$", "pajamas"),
+        (r"^aluminium$", "aluminum"),
+        (r"^(ski|wi)lful(ly)?$", r"\1llful\2"),
+        (r"^(fulfi|enro|insta)l(s|ment|ments)?$", r"\1ll\2"),
+        (r"^aeroplane(s?)$", r"airplane\1"),
+        (r"^maths$", "math"),
+        (r"^enquir(e|y|ies|ed|es|ing)$", r"inquir\1"),
+    )
+)
+
+_DIGITS = re.compile(r"^\d+$")
+_DECIMAL = re.compile(r"^\d*\.\d+$")
+_ORDINAL = re.compile(r"^(\d+)(st|nd|rd|th)$")
+_TIME = re.compile(r"^(\d{1,2}):(\d\d)$")
+_MONEY = re.compile(r"^([$£€])(\d+(?:\.\d+)?)$")
+_DECADE = re.compile(r"^'?(\d{2}|\d{4})'?s$")
+_TOKEN = re.compile(
+    r"""[$£€]\d+(?:\.\d+)?              # money
+      | \d{1,2}:\d\d(?!\d)              # a time
+      | '?\d+'?s\b                      # a decade
+      | \d+(?:st|nd|rd|th)\b            # an ordinal
+      | \d*\.\d+(?![\d.]) | \d+         # a number
+      | '?[^\W\d_]+(?:'[^\W\d_]+)*      # a word, with its apostrophes
+    """,
+    re.VERBOSE,
+)
+
+
+def _prepare(text: str) -> str:
+    """Lower case, plain characters, and the written forms that only punctuation tells apart."""
+    text = unicodedata.normalize("NFKC", text).lower()
+    text = "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
+    text = re.sub(r"[‘’ʼ`´′]", "'", text)
+    text = re.sub(r"\[[^\]]*\]|<[^>]*>", " ", text)  # [noise], <unk>
+    text = re.sub(r"(?<![\w.])((?:[a-z]\.){2,}[a-z]?)(?!\w)", lambda m: m[1].replace(".", ""), text)
+    text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)  # 20,500
+    text = re.sub(r"([$£€])\s+(?=\d)", r"\1", text)
+    text = re.sub(r"(\d)\s*%", r"\1 percent ", text)
+    text = re.sub(r"(?<![\w)])[-−](?=[$£€]?\.?\d)", " minus ", text)
+    text = re.sub(r"(\d)\s*°\s*([cf])?\b", r"\1 degrees \2 ", text)
+    text = re.sub(r"(?<=\d)(am|pm)\b", r" \1", text)
+    text = re.sub(r"(\d)\.(?=\s|$)", r"\1 ", text)
+    return text.replace("&", " and ").replace("@", " at ").replace("+", " plus ")
+
+
+def _expand(word: str) -> tuple[str, ...]:
+    """Return a word as its parts: contractions expanded, spelling American."""
+    if word in _WORDS:
+        return _WORDS[word]
+    for suffix, expansion in _SUFFIXES.items():
+        if word.endswith(suffix) and len(word) > len(suffix):
+            return (*_expand(word[: -len(suffix)]), expansion)
+    if word.endswith("'s") and word[:-2] in _IS:
+        return (word[:-2], "is")
+    word = word.replace("'", "")
+    for pattern, replacement in _SPELLING:
+        changed = pattern.sub(replacement, word)
+        if changed != word:
+            return (changed,)
+    return (word,) if word else ()
+
+
+def _words(text: str) -> list[str]:
+    """Return the tokens before numbers are read: expanded words and raw numerals."""
+    tokens: list[str] = []
+    for match in _TOKEN.finditer(_prepare(text)):
+        token = match[0]
+        if any(c.isdigit() for c in token):
+            tokens.append(token)
+        else:
+            tokens.extend(_expand(token))
+    joined: list[str] = []
+    for token in tokens:
+        if joined and (joined[-1], token) in _PAIRS:
+            joined[-1] = _PAIRS[joined[-1], token]
+        else:
+            joined.append(token)
+    return _join_letters(joined)
+
+
+def _join_letters(tokens: list[str]) -> list[str]:
+    """Join spelled letters: "a p i" is "api", "p m" is "pm"; "i a" alone are words."""
+    result: list[str] = []
+    index = 0
+    while index < len(tokens):
+        end = index
+        while end < len(tokens) and len(tokens[end]) == 1 and tokens[end].isalpha():
+            end += 1
+        run = tokens[index:end]
+        if len(run) > 1 and not set(run) <= {"a", "i", "o"}:
+            result.append("".join(run))
+        else:
+            end = max(end, index + 1)
+            result.extend(tokens[index:end])
+        index = end
+    return result
+
+
+@dataclass(slots=True)
+class _Number:
+    """A number while it is being read.
+
+    Attributes:
+        done: digit strings already closed, to be joined.
+        total: the part above the last scale word.
+        group: the part below it, or None.
+        scale: the last scale word's value.
+        spoken: whether the group was spoken (twenty + four adds) or written (20 4 joins).
+    """
+
+    done: list[str]
+    total: int = 0
+    group: int | None = None
+    scale: int = 10**15
+    spoken: bool = True
+
+    @property
+    def open(self) -> bool:
+        return self.group is not None or self.total > 0
+
+    def close(self) -> None:
+        if self.open:
+            self.done.append(str(self.total + (self.group or 0)))
+        self.total, self.group, self.scale, self.spoken = 0, None, 10**15, True
+
+    def takes(self, value: int) -> bool:
+        """Whether the value continues what was said: twenty + four, hundred + ten, but not 3 + 15."""
+        room = 10 if value < 10 else 100
+        if self.group is None:
+            return self.total > 0 and value < self.scale
+        last = self.group % 100
+        return self.spoken and self.group % room == 0 and (last == 0 or (last >= 20 and room == 10))
+
+    def add(self, value: int) -> None:
+        if self.open and not self.takes(value):
+            self.close()
+        self.group = (self.group or 0) + value
+        self.spoken = True
+
+
+def _suffix(value: int) -> str:
+    if value % 100 in (11, 12, 13):
+        return "th"
+    return {1: "st", 2: "nd", 3: "rd"}.get(value % 10, "th")
+
+
+def _is_number(token: str) -> bool:
+    return (
+        token in _UNITS
+        or token in _TEENS
+        or token in _TENS
+        or token in _SCALES
+        or token == "hundred"
+        or token in _ZEROS
+        or bool(_DIGITS.match(token))
+    )
+
+
+def _ordinal_value(token: str, number: _Number) -> int | None:
+    """Return what an ordinal word adds, or None if it does not continue the number."""
+    value = _ORDINAL_UNITS.get(token) or _ORDINAL_TEENS.get(token) or _ORDINAL_TENS.get(token)
+    if value is None:
+        return None
+    if number.open and not number.spoken and number.group in _TENS.values() and value < 10:
+        return value  # "20 second" is what "twenty second" is
+    return value if not number.open or number.takes(value) else None
+
+
+def _read_number(tokens: list[str], start: int) -> tuple[list[str], int]:
+    """Read the number that starts at an index; return its tokens and the index after it."""
+    number = _Number(done=[])
+    index = start
+    tail: str | None = None
+    while index < len(tokens):
+        token = tokens[index]
+        following = tokens[index + 1] if index + 1 < len(tokens) else ""
+        begun = number.open or bool(number.done)
+        if token in _UNITS or token in _TEENS or token in _TENS:
+            number.add(_UNITS.get(token) or _TEENS.get(token) or _TENS[token])
+        elif token in _ZEROS or (token in ("oh", "o") and begun and _is_number(following)):
+            number.close()
+            number.done.append("0")
+        elif token == "hundred":
+            if number.group is not None and 0 < number.group < 100:
+                number.group *= 100
+            elif number.group is None:
+                number.group = 100
+            else:
+                number.close()
+                number.group = 100
+            number.spoken = True
+        elif token in _SCALES:
+            if not number.open or _SCALES[token] >= number.scale:
+                number.close()
+                number.group = 1
+            number.scale = _SCALES[token]
+            number.total += (number.group or 1) * number.scale
+            number.group = None
+        elif token == "and" and begun and tokens[index - 1] in ({"hundred"} | set(_SCALES)):
+            if not _is_number(following) and following not in _ORDINAL_UNITS:
+                break
+        elif token in _REPEATS and following in _UNITS.keys() | _ZEROS:
+            number.close()
+            number.done.append(str(_UNITS.get(following, 0)) * _REPEATS[token])
+            index += 1
+        elif _DIGITS.match(token):
+            if number.group is None and number.total and int(token) < number.scale:
+                number.group, number.spoken = int(token), True
+            else:
+                number.close()
+                if token[0] != "0" and len(token) <= 15:
+                    number.group, number.spoken = int(token), False
+                else:
+                    number.done.append(token)
+        elif token == "point" and begun and _is_number(following):
+            return _read_decimal(number, tokens, index + 1)
+        elif begun and token in _DECADES:
+            number.close()
+            tail = _DECADES[token]
+            index += 1
+            break
+        elif (added := _ordinal_value(token, number)) is not None and number.open:
+            number.group = (number.group or 0) + added
+            value = number.total + number.group
+            number.close()
+            number.done[-1] += _suffix(value)
+            index += 1
+            break
+        elif token in {"hundredth"} | _ORDINAL_SCALES.keys() and number.open:
+            factor = _ORDINAL_SCALES.get(token, 100)
+            number.total, number.group = number.total + (number.group or 1) * factor, None
+            number.close()
+            number.done[-1] += "th"
+            index += 1
+            break
+        else:
+            break
+        index += 1
+    number.close()
+    return ["".join(number.done) + (tail or "")], index
+
+
+def _read_decimal(number: _Number, tokens: list[str], start: int) -> tuple[list[str], int]:
+    """Read the digits after a spoken point."""
+    number.close()
+    digits, index = "", start
+    while index < len(tokens):
+        token = tokens[index]
+        if token in _UNITS or token in _TEENS or token in _TENS:
+            value = _UNITS.get(token) or _TEENS.get(token) or _TENS[token]
+            after = tokens[index + 1] if index + 1 < len(tokens) else ""
+            if token in _TENS and after in _UNITS:
+                value += _UNITS[after]
+                index += 1
+            digits += str(value)
+        elif token in _ZEROS or token == "oh":
+            digits += "0"
+        elif _DIGITS.match(token):
+            digits += token
+        else:
+            break
+        index += 1
+    return _scaled("".join(number.done) + "." + digits, tokens, index)
+
+
+def _plain(value: Decimal) -> str:
+    """Return a decimal without exponent; whole numbers without a point."""
+    return str(int(value)) if value == value.to_integral_value() else f"{value:f}"
+
+
+def _scaled(numeral: str, tokens: list[str], index: int) -> tuple[list[str], int]:
+    """Apply a scale word after a decimal: 3.5 million is 3500000."""
+    if index < len(tokens) and tokens[index] in _SCALES:
+        return [_plain(Decimal(numeral) * _SCALES[tokens[index]])], index + 1
+    return [numeral.rstrip(".")], index
+
+
+def _read(tokens: list[str]) -> list[str]:
+    """Replace every number by its canonical token."""
+    result: list[str] = []
+    index = 0
+    while index < len(tokens):
+        token = tokens[index]
+        following = tokens[index + 1] if index + 1 < len(tokens) else ""
+        if match := _MONEY.match(token):
+            amount, index = _scaled(match[2], tokens, index + 1)
+            result += [amount[0], {"$": "dollars", "£": "pounds", "€": "euros"}[match[1]]]
+        elif match := _TIME.match(token):
+            hour, minute = int(match[1]), match[2]
+            result.append(f"{hour}:00" if minute == "00" else f"{hour}{minute}")
+            index += 1
+        elif match := _ORDINAL.match(token):
+            result.append(f"{int(match[1])}{_suffix(int(match[1]))}")
+            index += 1
+        elif match := _DECADE.match(token):
+            result.append(f"{match[1]}s")
+            index += 1
+        elif _DECIMAL.match(token):
+            numeral, index = _scaled(("0" if token[0] == "." else "") + token, tokens, index + 1)
+            result += numeral
+        elif token == "a" and (following == "hundred" or following in _SCALES):
+            index += 1
+        elif _is_number(token) or (
+            token in _REPEATS and (following in _UNITS or following in _ZEROS)
+        ):
+            numeral, index = _read_number(tokens, index)
+            result += numeral
+        elif token in _DECADES:
+            result.append(_DECADES[token])
+            index += 1
+        elif token in _ORDINAL_SCALES or token == "hundredth":
+            result.append(f"{_ORDINAL_SCALES.get(token, 100)}th")
+            index += 1
+        elif (value := _ordinal_value(token, _Number(done=[]))) is not None:
+            result.append(f"{value}{_suffix(value)}")
+            index += 1
+        else:
+            result.append(token)
+            index += 1
+    return result
+
+
+def _assemble(tokens: list[str]) -> list[str]:
+    """Join what belongs to a number: hours, money, halves."""
+    result: list[str] = []
+    index = 0
+    while index < len(tokens):
+        token, rest = tokens[index], tokens[index + 1 : index + 4]
+        numeric = bool(_DIGITS.match(token) or _DECIMAL.match(token) or "." in token[1:-1])
+        if numeric and rest[:3] == ["and", "a", "half"] and _DIGITS.match(token):
+            token, numeric = f"{token}.5", True
+            index += 3
+            rest = tokens[index + 1 : index + 4]
+        if rest[:1] == ["oclock"] and _DIGITS.match(token) and int(token) <= 24:
+            result.append(f"{int(token)}:00")
+            index += 2
+        elif rest[:1] in (["am"], ["pm"]) and _DIGITS.match(token) and 1 <= int(token) <= 12:
+            result += [f"{int(token)}:00", rest[0]]
+            index += 2
+        elif numeric and rest[:1] and rest[0] in _MAJOR:
+            sign = _MAJOR[rest[0]]
+            index += 2
+            minor = tokens[index + 1 : index + 2] if tokens[index : index + 1] == ["and"] else None
+            at = index + 1 if minor is not None else index
+            pair = tokens[at : at + 2]
+            if (
+                len(pair) == 2
+                and _DIGITS.match(pair[0])
+                and int(pair[0]) < 100
+                and _MINOR.get(pair[1]) == _MINOR_OF[sign]
+                and "." not in token
+            ):
+                token = f"{token}.{int(pair[0]):02d}"
+                index = at + 2
+            result.append(_money(sign, token))
+        elif numeric and rest[:1] and rest[0] in ("cent", "cents", "pence"):
+            result.append(f"{token}{_MINOR[rest[0]]}")
+            index += 2
+        else:
+            result.append(token)
+            index += 1
+    return result
+
+
+def _money(sign: str, numeral: str) -> str:
+    """Return an amount: $20, $20.50, and 50¢ for $0.50."""
+    value = Decimal(numeral)
+    if 0 < value < 1 and (100 * value) == (100 * value).to_integral_value():
+        return f"{int(100 * value)}{_MINOR_OF[sign]}"
+    if value == value.to_integral_value():
+        return f"{sign}{int(value)}"
+    return f"{sign}{value:.2f}" if value.as_tuple().exponent == -1 else f"{sign}{value:f}"
+
+
+@lru_cache(maxsize=32_768)
+def english_tokens(text: str, *, drop_fillers: bool = True) -> tuple[str, ...]:
+    """Return the canonical word tokens of English text.
+
+    Args:
+        text: as transcribed or as written in a manifest.
+        drop_fillers: leave out :data:`FILLERS`, which recognisers keep or drop by policy.
+    """
+    words = [w for w in _words(text) if not (drop_fillers and w in FILLERS)]
+    return tuple(_assemble(_read(words)))
