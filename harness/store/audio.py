@@ -12,7 +12,6 @@ hears:
 """
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,7 +150,7 @@ def load_audio(path: Path, *, channel: int | None = None) -> Audio:
 def to_pipeline(audio: Audio, rate: int = PIPELINE_RATE) -> Samples:
     """Resample to the pipeline's rate, in one piece and without delay.
 
-    soxr at its highest quality, linear phase: an instant in the recording stays at the same instant,
+    soxr at its highest quality, linear phase: an instant of the recording stays where it was,
     and what lies above half of the new rate is gone instead of folded back. Overshoot of
     the filter saturates.
 
@@ -252,12 +251,18 @@ def _decode_container(path: Path) -> tuple[_Floats, int]:
         raise ConfigurationError(
             f"{path}: {path.suffix} needs PyAV: `pip install av`, or convert the file to FLAC"
         ) from error
+    blocks: list[_Floats] = []
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
                 raise _undecodable(path, "it holds no audio stream")
             stream = container.streams.audio[0]
-            blocks = [_planes(frame) for frame in container.decode(stream)]
+            # Packed floats have one plane: PyAV 17 crashes on the planes of more than two channels.
+            packer = av.AudioResampler(format="flt")
+            for frame in container.decode(stream):
+                blocks.extend(_interleaved(packed) for packed in packer.resample(frame))
+            if blocks:
+                blocks.extend(_interleaved(packed) for packed in packer.resample(None))
             rate = int(stream.codec_context.sample_rate)
     except av.FFmpegError as error:
         raise _undecodable(path, str(error.strerror or error)) from error
@@ -266,13 +271,7 @@ def _decode_container(path: Path) -> tuple[_Floats, int]:
     return np.concatenate(blocks), rate
 
 
-def _planes(frame: Any) -> _Floats:
-    """Return one decoded frame as floats of shape ``(n, channels)``."""
-    array: npt.NDArray[Any] = frame.to_ndarray()
-    channels: Sequence[Any] = frame.layout.channels
-    frames = array.T if frame.format.is_planar else array.reshape(-1, len(channels))
-    if np.issubdtype(frames.dtype, np.floating):
-        return frames.astype(np.float64)
-    info = np.iinfo(frames.dtype)
-    centre = 0.0 if info.min < 0 else (info.max + 1) / 2
-    return (frames.astype(np.float64) - centre) / ((float(info.max) - info.min + 1) / 2)
+def _interleaved(frame: Any) -> _Floats:
+    """Return one packed frame as floats of shape ``(n, channels)``."""
+    array: npt.NDArray[np.float32] = frame.to_ndarray()
+    return array.reshape(-1, frame.layout.nb_channels).astype(np.float64)
