@@ -1,0 +1,370 @@
+"""The value of each metric for one turn; ``harness.analysis.definitions`` says what they mean."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from types import MappingProxyType
+from typing import Any
+
+import jiwer
+
+from harness.analysis.definitions import METRICS, Metric
+from harness.analysis.transcript import NoTranscript, Score, normalise, score
+from harness.domain.suite import Driver
+from harness.domain.timeline import Mark, Stage
+from harness.domain.trial import (
+    Cause,
+    FailedTrial,
+    Failure,
+    Request,
+    TranscriptKind,
+    Trial,
+    Turn,
+    WaitCause,
+)
+from harness.domain.utterance import Utterance
+
+__all__ = [
+    "METRICS",
+    "Measurement",
+    "Metric",
+    "Missing",
+    "finals_only",
+    "late_transcript",
+    "marks_of",
+    "measure",
+    "measure_turn",
+    "transcript_text",
+    "word_score",
+]
+
+MILLISECOND = 1_000_000
+SECOND = 1_000_000_000
+FINALS_ONLY = "finals only"
+AFTER_RETRY = "after a retry"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """A metric's value for one turn.
+
+    Attributes:
+        value: in the metric's unit.
+        note: what sets this value apart ("finals only", "after a retry"); "" for nothing.
+    """
+
+    value: float
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """A metric that one turn does not have.
+
+    Attributes:
+        reason: why, in a few words.
+        failure: the trial's failure, where that is why. Such a trial ranks slower than every
+            success; a turn that merely lacks a mark does not.
+    """
+
+    reason: str
+    failure: Failure | None = None
+
+
+def marks_of(turn: Turn) -> dict[Mark, int]:
+    """Return the turn's marks with those of the requests behind its first audible sample.
+
+    Of each stage only the request nearest to the reply counts: what an earlier attempt or a tool's
+    request left behind does not fill its gaps. A stage off that chain (each stage alone has no
+    chain) gives its first request that was not cancelled.
+    """
+    marks = dict(turn.marks)
+    covered: set[Stage] = set()
+    for request in (*turn.chain(), *(each for each in turn.requests if not each.cancelled)):
+        if request.stage not in covered:
+            covered.add(request.stage)
+            for mark, instant in request.marks.items():
+                marks.setdefault(mark, instant)
+    return marks
+
+
+def transcript_text(turn: Turn) -> str | None:
+    """Return the finals up to the commit, joined by spaces; None where none came."""
+    finals = [
+        each.text.strip()
+        for each in turn.transcripts
+        if each.kind is TranscriptKind.FINAL and not each.late and each.text.strip()
+    ]
+    return " ".join(finals) if finals else None
+
+
+def late_transcript(turn: Turn) -> str | None:
+    """Return the finals after the commit, joined by spaces; None where none came."""
+    finals = [
+        each.text.strip()
+        for each in turn.transcripts
+        if each.kind is TranscriptKind.FINAL and each.late and each.text.strip()
+    ]
+    return " ".join(finals) if finals else None
+
+
+def finals_only(turn: Turn) -> bool:
+    """Tell whether the STT sent finals and nothing before them."""
+    kinds = {each.kind for each in turn.transcripts if each.text.strip()}
+    return kinds == {TranscriptKind.FINAL}
+
+
+def measure(
+    metric_id: str, trial: Trial | FailedTrial, utterance: Utterance, *, turn: int = 0
+) -> Measurement | Missing:
+    """Return a metric's value for one turn of a trial.
+
+    Args:
+        metric_id: an id of :data:`METRICS`.
+        trial: what was performed.
+        utterance: what the turn's user said.
+        turn: the turn's position in the trial.
+
+    Raises:
+        KeyError: there is no such metric.
+        IndexError: the trial has no such turn.
+    """
+    metric = METRICS[metric_id]
+    if isinstance(trial, FailedTrial):
+        return Missing(
+            reason=f"failed: {trial.failure.stage.value} {trial.failure.kind.value}",
+            failure=trial.failure,
+        )
+    if Driver(trial.driver) not in metric.drivers:
+        return Missing(reason=f"not measured by the {trial.driver} driver")
+    return measure_turn(metric_id, trial.turns[turn], utterance)
+
+
+def measure_turn(metric_id: str, turn: Turn, utterance: Utterance) -> Measurement | Missing:
+    """Return a metric's value for a turn, whichever driver performed it.
+
+    Raises:
+        KeyError: there is no such metric.
+    """
+    metric = METRICS[metric_id]
+    formula = _FORMULAS.get(metric_id)
+    if formula is not None:
+        return formula(turn, utterance)
+    assert metric.start is not None
+    assert metric.end is not None
+    return _span(turn, metric.start, metric.end)
+
+
+def _span(turn: Turn, start: Mark, end: Mark, note: str = "") -> Measurement | Missing:
+    marks = marks_of(turn)
+    for mark in (start, end):
+        if mark not in marks:
+            return Missing(reason=f"no {mark.value}")
+    return Measurement(value=(marks[end] - marks[start]) / MILLISECOND, note=note)
+
+
+def _sum_of_spans(turn: Turn, *pairs: tuple[Mark, Mark]) -> Measurement | Missing:
+    marks = marks_of(turn)
+    total = 0
+    for start, end in pairs:
+        for mark in (start, end):
+            if mark not in marks:
+                return Missing(reason=f"no {mark.value}")
+        total += marks[end] - marks[start]
+    return Measurement(value=total / MILLISECOND)
+
+
+def _nearest(turn: Turn, stage: Stage) -> Request | None:
+    """Return the request whose marks stand for a stage."""
+    requests = (*turn.chain(), *(each for each in turn.requests if not each.cancelled))
+    return next((each for each in requests if each.stage is stage), None)
+
+
+def _first_transcript(turn: Turn, utterance: Utterance) -> Measurement | Missing:
+    del utterance
+    note = FINALS_ONLY if finals_only(turn) else ""
+    return _span(turn, Mark.SPEECH_START, Mark.TRANSCRIPT_FIRST, note)
+
+
+def _ttft(turn: Turn, utterance: Utterance) -> Measurement | Missing:
+    del utterance
+    request = _nearest(turn, Stage.LLM)
+    note = AFTER_RETRY if request is not None and request.cause is Cause.RETRY else ""
+    return _span(turn, Mark.LLM_REQUEST, Mark.LLM_FIRST_TEXT, note)
+
+
+def _text_instants(turn: Turn) -> list[int]:
+    """Return when each piece of answer text came, at the socket where that was seen."""
+    request = _nearest(turn, Stage.LLM)
+    if request is None:
+        return []
+    pieces = [each for each in request.arrivals if each.text]
+    if all(each.received_ns is not None for each in pieces):
+        return [each.received_ns for each in pieces if each.received_ns is not None]
+    return [each.at_ns for each in pieces if each.at_ns is not None]
+
+
+def _answer_tokens(usage: Any) -> int | None:
+    """Return the answer's tokens from a provider's usage, in any of the known spellings."""
+    if not isinstance(usage, Mapping):
+        return None
+    for name in ("completion_tokens", "output_tokens", "completionTokens"):
+        if isinstance(usage.get(name), int):
+            tokens = int(usage[name])
+            break
+    else:
+        return None
+    details = usage.get("completion_tokens_details")
+    reasoning = details.get("reasoning_tokens") if isinstance(details, Mapping) else None
+    if reasoning is None and "completion_tokens" in usage:
+        reasoning = usage.get("reasoning_tokens")
+    return tokens - reasoning if isinstance(reasoning, int) else tokens
+
+
+def _tokens_per_second(turn: Turn, utterance: Utterance) -> Measurement | Missing:
+    del utterance
+    request = _nearest(turn, Stage.LLM)
+    if request is None:
+        return Missing(reason="no LLM request")
+    tokens = _answer_tokens(request.facts.get("usage"))
+    if tokens is None:
+        return Missing(reason="the provider reported no usage")
+    instants = _text_instants(turn)
+    if tokens < 2 or len(instants) < 2 or instants[-1] <= instants[0]:
+        return Missing(reason="fewer than two pieces of text")
+    return Measurement(value=(tokens - 1) * SECOND / (instants[-1] - instants[0]))
+
+
+def _intertoken_gap(turn: Turn, utterance: Utterance) -> Measurement | Missing:
+    del utterance
+    instants = _text_instants(turn)
+    if len(instants) < 2:
+        return Missing(reason="fewer than two pieces of text")
+    gaps = [after - before for before, after in pairwise(instants)]
+    return Measurement(value=median(gaps) / MILLISECOND)
+
+
+def _syntheses(turn: Turn) -> list[Request]:
+    return [each for each in turn.requests if each.stage is Stage.TTS and not each.cancelled]
+
+
+def _first_audible(turn: Turn, utterance: Utterance) -> Measurement | Missing:
+    del utterance
+    first_byte = _span(turn, Mark.TTS_REQUEST, Mark.TTS_FIRST_BYTE)
+    if isinstance(first_byte, Missing):
+        return first_byte
+    reply = turn.reply
+    if reply is None or reply.leading_silence >= reply.samples:
+        return Missing(reason="nothing audible was played")
+    syntheses = _syntheses(turn)
+    if turn.audible_request is not None and syntheses[0].id != turn.audible_request:
+        return Missing(reason="the first synthesis was silent")
+    marks = marks_of(turn)
+    audible = marks.get(Mark.FIRST_AUDIBLE)
+    dry = sum(
+        wait.end_ns - wait.start_ns
+        for wait in turn.waits
+        if wait.cause is WaitCause.UNDERRUN and (audible is None or wait.end_ns <= audible)
+    )
+    silence = reply.leading_silence * SECOND / reply.sample_rate
+    return Measurement(value=first_byte.value + (silence + dry) / MILLISECOND)
+
+
+def _realtime_factor(turn: Turn, utterance: Utterance) -> Measurement | Missing:
+    del utterance
+    reply = turn.reply
+    if reply is None or reply.samples == 0:
+        return Missing(reason="no audio")
+    if reply.interrupted:
+        return Missing(reason="the reply was interrupted")
+    total = 0
+    for request in _syntheses(turn):
+        start, end = request.marks.get(Mark.TTS_REQUEST), request.marks.get(Mark.TTS_END)
+        if start is None or end is None:
+            return Missing(reason="the end of a synthesis was not seen")
+        total += end - start
+    if total == 0:
+        return Missing(reason="no TTS request")
+    return Measurement(value=total * reply.sample_rate / (reply.samples * SECOND))
+
+
+def _underruns(turn: Turn, utterance: Utterance) -> Measurement | Missing:
+    del utterance
+    if turn.reply is None:
+        return Missing(reason="no audio")
+    return Measurement(value=float(sum(gap > 0 for gap in turn.reply.underruns_ns)))
+
+
+def _llm_overhead(turn: Turn, utterance: Utterance) -> Measurement | Missing:
+    del utterance
+    return _sum_of_spans(
+        turn,
+        (Mark.LLM_REQUEST, Mark.LLM_SENT),
+        (Mark.LLM_TEXT_RECEIVED, Mark.LLM_FIRST_TEXT),
+    )
+
+
+def _tts_overhead(turn: Turn, utterance: Utterance) -> Measurement | Missing:
+    del utterance
+    return _sum_of_spans(
+        turn,
+        (Mark.TTS_REQUEST, Mark.TTS_SENT),
+        (Mark.TTS_FRAME_RECEIVED, Mark.TTS_FIRST_FRAME),
+    )
+
+
+def word_score(turn: Turn, utterance: Utterance) -> Score | NoTranscript | Missing:
+    """Return the word errors of a turn's transcript: the finals up to the commit against the text.
+
+    Where no speech is expected, every word heard is an insertion and there is no rate.
+    """
+    reference = "" if utterance.expect == "none" else utterance.reference
+    if reference is None:
+        return Missing(reason="the utterance has no text")
+    return score(reference, transcript_text(turn), utterance.language)
+
+
+def _word_errors(turn: Turn, utterance: Utterance) -> Measurement | Missing:
+    errors = word_score(turn, utterance)
+    if isinstance(errors, Missing):
+        return errors
+    if isinstance(errors, NoTranscript):
+        return Missing(reason="no transcript")
+    if errors.rate is None:
+        return Missing(reason="no words expected")
+    return Measurement(value=errors.rate)
+
+
+def _character_errors(turn: Turn, utterance: Utterance) -> Measurement | Missing:
+    if utterance.expect == "none":
+        return Missing(reason="no words expected")
+    if utterance.reference is None:
+        return Missing(reason="the utterance has no text")
+    heard = transcript_text(turn)
+    if heard is None:
+        return Missing(reason="no transcript")
+    reference = " ".join(normalise(utterance.reference, utterance.language))
+    hypothesis = " ".join(normalise(heard, utterance.language))
+    if not reference:
+        return Missing(reason="no words expected")
+    if not hypothesis:
+        return Measurement(value=1.0)
+    return Measurement(value=float(jiwer.process_characters(reference, hypothesis).cer))
+
+
+_FORMULAS: Mapping[str, Callable[[Turn, Utterance], Measurement | Missing]] = MappingProxyType(
+    {
+        "stt_first_transcript": _first_transcript,
+        "llm_ttft": _ttft,
+        "llm_tokens_per_second": _tokens_per_second,
+        "llm_intertoken_gap": _intertoken_gap,
+        "tts_first_audible": _first_audible,
+        "tts_realtime_factor": _realtime_factor,
+        "tts_underruns": _underruns,
+        "llm_client_overhead": _llm_overhead,
+        "tts_client_overhead": _tts_overhead,
+        "wer": _word_errors,
+        "cer": _character_errors,
+    }
+)
