@@ -5,7 +5,7 @@ normaliser maps both onto one form. It is our own because the common one (whispe
 turns "three o'clock" into "30 clock", which invents errors in exactly the sentences that callers
 say to a booking agent, and because a score needs a normaliser whose version is pinned.
 
-The canonical form of numbers: a run of spoken or written numbers becomes one token.
+The canonical form of numbers: a run of spoken or written numbers becomes one word.
 
     twenty, 20                              20
     three fifteen, 3:15, 3 15               315
@@ -19,7 +19,7 @@ The canonical form of numbers: a run of spoken or written numbers becomes one to
     three point one four                    3.14
 
 What it cannot tell apart, it treats alike on both sides, so that it never invents an error: "three
-fifteen" and "315" are one token, a list "one, two, three" is "123", "one second" is "1 2nd".
+fifteen" and "315" are one word, a list "one, two, three" is "123", "one second" is "1 2nd".
 """
 
 import re
@@ -34,18 +34,33 @@ FILLERS = frozenset({"um", "umm", "uh", "uhh", "uhm", "erm", "er", "hmm", "hm", 
 
 _UNITS = {
     word: value
-    for value, word in enumerate(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"], 1)
+    for value, word in enumerate(
+        ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"], 1
+    )
 }
 _TEENS = {
     word: value
     for value, word in enumerate(
-        ["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"],
+        [
+            "ten",
+            "eleven",
+            "twelve",
+            "thirteen",
+            "fourteen",
+            "fifteen",
+            "sixteen",
+            "seventeen",
+            "eighteen",
+            "nineteen",
+        ],
         10,
     )
 }
 _TENS = {
     word: 10 * value
-    for value, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)
+    for value, word in enumerate(
+        ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2
+    )
 } | {"fourty": 40}
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _ZEROS = frozenset({"zero", "nought", "naught"})
@@ -58,7 +73,18 @@ _ORDINAL_UNITS = {
 _ORDINAL_TEENS = {
     word: value
     for value, word in enumerate(
-        ["tenth", "eleventh", "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth"],
+        [
+            "tenth",
+            "eleventh",
+            "twelfth",
+            "thirteenth",
+            "fourteenth",
+            "fifteenth",
+            "sixteenth",
+            "seventeenth",
+            "eighteenth",
+            "nineteenth",
+        ],
         10,
     )
 }
@@ -132,7 +158,23 @@ _WORDS: dict[str, tuple[str, ...]] = {
 _SUFFIXES = {"n't": "not", "'re": "are", "'ve": "have", "'ll": "will", "'m": "am", "'d": "would"}
 # 's is "is" after these and a possessive after nouns.
 _IS = frozenset(
-    ["it", "that", "what", "there", "here", "he", "she", "who", "where", "how", "when", "why", "everything", "nothing", "something"]
+    [
+        "it",
+        "that",
+        "what",
+        "there",
+        "here",
+        "he",
+        "she",
+        "who",
+        "where",
+        "how",
+        "when",
+        "why",
+        "everything",
+        "nothing",
+        "something",
+    ]
 )
 _PAIRS = {
     ("per", "cent"): "percent",
@@ -149,21 +191,27 @@ _SPELLING = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (
-            r"^(arbo|arm|behavi|cand|clam|col|endeav|fav|flav|glam|harb|hon|hum|lab|neighb|od|parl|"
-            r"rig|rum|sav|splend|tum|vap|vig)our(?=$|s$|ed$|ing|able|ably|ful|ite|hood|less|er|y)",
+            (
+                r"^(arbo|arm|behavi|cand|clam|col|endeav|fav|flav|glam|harb|hon|hum|lab|neighb|od|parl|"
+                r"rig|rum|sav|splend|tum|vap|vig)our(?=$|s$|ed$|ing|able|ably|ful|ite|hood|less|er|y)"
+            ),
             r"\1or",
         ),
         (r"^(cent|fib|lit|met|theat|kilomet|centimet|millimet|somb|spect|calib)re(s?)$", r"\1er\2"),
         (r"^centred$", "centered"),
         (
-            r"^(cancel|travel|label|model|signal|level|fuel|dial|total|channel|counsel|quarrel|"
-            r"marvel|tunnel)l(ed|ing|er|ers)$",
+            (
+                r"^(cancel|travel|label|model|signal|level|fuel|dial|total|channel|counsel|quarrel|"
+                r"marvel|tunnel)l(ed|ing|er|ers)$"
+            ),
             r"\1\2",
         ),
         (
-            r"^(\w*(?:organ|real|recogn|apolog|author|categor|custom|emphas|final|general|memor|"
-            r"minim|maxim|optim|personal|prior|standard|summar|synchron|util|visual|special|"
-            r"critic|initial|local|modern|normal|symbol))is(e|ed|es|er|ers|ing|ation|ations)$",
+            (
+                r"^(\w*(?:organ|real|recogn|apolog|author|categor|custom|emphas|final|general|memor|"
+                r"minim|maxim|optim|personal|prior|standard|summar|synchron|util|visual|special|"
+                r"critic|initial|local|modern|normal|symbol))is(e|ed|es|er|ers|ing|ation|ations)$"
+            ),
             r"\1iz\2",
         ),
         (r"^(anal|paral|catal)ys(e|ed|es|ing)$", r"\1yz\2"),
@@ -241,17 +289,17 @@ def _words(text: str) -> list[str]:
     """Return the tokens before numbers are read: expanded words and raw numerals."""
     tokens: list[str] = []
     for match in _TOKEN.finditer(_prepare(text)):
-        token = match[0]
-        if any(c.isdigit() for c in token):
-            tokens.append(token)
+        word = match[0]
+        if any(c.isdigit() for c in word):
+            tokens.append(word)
         else:
-            tokens.extend(_expand(token))
+            tokens.extend(_expand(word))
     joined: list[str] = []
-    for token in tokens:
-        if joined and (joined[-1], token) in _PAIRS:
-            joined[-1] = _PAIRS[joined[-1], token]
+    for word in tokens:
+        if joined and (joined[-1], word) in _PAIRS:
+            joined[-1] = _PAIRS[joined[-1], word]
         else:
-            joined.append(token)
+            joined.append(word)
     return _join_letters(joined)
 
 
@@ -301,7 +349,7 @@ class _Number:
         self.total, self.group, self.scale, self.spoken = 0, None, 10**15, True
 
     def takes(self, value: int) -> bool:
-        """Whether the value continues what was said: twenty + four, hundred + ten, but not 3 + 15."""
+        """Whether the value continues what was said: twenty + four, but not three + fifteen."""
         room = 10 if value < 10 else 100
         if self.group is None:
             return self.total > 0 and value < self.scale
@@ -321,21 +369,21 @@ def _suffix(value: int) -> str:
     return {1: "st", 2: "nd", 3: "rd"}.get(value % 10, "th")
 
 
-def _is_number(token: str) -> bool:
+def _is_number(word: str) -> bool:
     return (
-        token in _UNITS
-        or token in _TEENS
-        or token in _TENS
-        or token in _SCALES
-        or token == "hundred"
-        or token in _ZEROS
-        or bool(_DIGITS.match(token))
+        word in _UNITS
+        or word in _TEENS
+        or word in _TENS
+        or word in _SCALES
+        or word == "hundred"
+        or word in _ZEROS
+        or bool(_DIGITS.match(word))
     )
 
 
-def _ordinal_value(token: str, number: _Number) -> int | None:
+def _ordinal_value(word: str, number: _Number) -> int | None:
     """Return what an ordinal word adds, or None if it does not continue the number."""
-    value = _ORDINAL_UNITS.get(token) or _ORDINAL_TEENS.get(token) or _ORDINAL_TENS.get(token)
+    value = _ORDINAL_UNITS.get(word) or _ORDINAL_TEENS.get(word) or _ORDINAL_TENS.get(word)
     if value is None:
         return None
     if number.open and not number.spoken and number.group in _TENS.values() and value < 10:
@@ -349,15 +397,15 @@ def _read_number(tokens: list[str], start: int) -> tuple[list[str], int]:
     index = start
     tail: str | None = None
     while index < len(tokens):
-        token = tokens[index]
+        word = tokens[index]
         following = tokens[index + 1] if index + 1 < len(tokens) else ""
         begun = number.open or bool(number.done)
-        if token in _UNITS or token in _TEENS or token in _TENS:
-            number.add(_UNITS.get(token) or _TEENS.get(token) or _TENS[token])
-        elif token in _ZEROS or (token in ("oh", "o") and begun and _is_number(following)):
+        if word in _UNITS or word in _TEENS or word in _TENS:
+            number.add(_UNITS.get(word) or _TEENS.get(word) or _TENS[word])
+        elif word in _ZEROS or (word in ("oh", "o") and begun and _is_number(following)):
             number.close()
             number.done.append("0")
-        elif token == "hundred":
+        elif word == "hundred":
             if number.group is not None and 0 < number.group < 100:
                 number.group *= 100
             elif number.group is None:
@@ -366,45 +414,45 @@ def _read_number(tokens: list[str], start: int) -> tuple[list[str], int]:
                 number.close()
                 number.group = 100
             number.spoken = True
-        elif token in _SCALES:
-            if not number.open or _SCALES[token] >= number.scale:
+        elif word in _SCALES:
+            if not number.open or _SCALES[word] >= number.scale:
                 number.close()
                 number.group = 1
-            number.scale = _SCALES[token]
+            number.scale = _SCALES[word]
             number.total += (number.group or 1) * number.scale
             number.group = None
-        elif token == "and" and begun and tokens[index - 1] in ({"hundred"} | set(_SCALES)):
+        elif word == "and" and begun and tokens[index - 1] in ({"hundred"} | set(_SCALES)):
             if not _is_number(following) and following not in _ORDINAL_UNITS:
                 break
-        elif token in _REPEATS and following in _UNITS.keys() | _ZEROS:
+        elif word in _REPEATS and following in _UNITS.keys() | _ZEROS:
             number.close()
-            number.done.append(str(_UNITS.get(following, 0)) * _REPEATS[token])
+            number.done.append(str(_UNITS.get(following, 0)) * _REPEATS[word])
             index += 1
-        elif _DIGITS.match(token):
-            if number.group is None and number.total and int(token) < number.scale:
-                number.group, number.spoken = int(token), True
+        elif _DIGITS.match(word):
+            if number.group is None and number.total and int(word) < number.scale:
+                number.group, number.spoken = int(word), True
             else:
                 number.close()
-                if token[0] != "0" and len(token) <= 15:
-                    number.group, number.spoken = int(token), False
+                if word[0] != "0" and len(word) <= 15:
+                    number.group, number.spoken = int(word), False
                 else:
-                    number.done.append(token)
-        elif token == "point" and begun and _is_number(following):
+                    number.done.append(word)
+        elif word == "point" and begun and _is_number(following):
             return _read_decimal(number, tokens, index + 1)
-        elif begun and token in _DECADES:
+        elif begun and word in _DECADES:
             number.close()
-            tail = _DECADES[token]
+            tail = _DECADES[word]
             index += 1
             break
-        elif (added := _ordinal_value(token, number)) is not None and number.open:
+        elif (added := _ordinal_value(word, number)) is not None and number.open:
             number.group = (number.group or 0) + added
             value = number.total + number.group
             number.close()
             number.done[-1] += _suffix(value)
             index += 1
             break
-        elif token in {"hundredth"} | _ORDINAL_SCALES.keys() and number.open:
-            factor = _ORDINAL_SCALES.get(token, 100)
+        elif word in {"hundredth"} | _ORDINAL_SCALES.keys() and number.open:
+            factor = _ORDINAL_SCALES.get(word, 100)
             number.total, number.group = number.total + (number.group or 1) * factor, None
             number.close()
             number.done[-1] += "th"
@@ -422,18 +470,18 @@ def _read_decimal(number: _Number, tokens: list[str], start: int) -> tuple[list[
     number.close()
     digits, index = "", start
     while index < len(tokens):
-        token = tokens[index]
-        if token in _UNITS or token in _TEENS or token in _TENS:
-            value = _UNITS.get(token) or _TEENS.get(token) or _TENS[token]
+        word = tokens[index]
+        if word in _UNITS or word in _TEENS or word in _TENS:
+            value = _UNITS.get(word) or _TEENS.get(word) or _TENS[word]
             after = tokens[index + 1] if index + 1 < len(tokens) else ""
-            if token in _TENS and after in _UNITS:
+            if word in _TENS and after in _UNITS:
                 value += _UNITS[after]
                 index += 1
             digits += str(value)
-        elif token in _ZEROS or token == "oh":
+        elif word in _ZEROS or word == "oh":
             digits += "0"
-        elif _DIGITS.match(token):
-            digits += token
+        elif _DIGITS.match(word):
+            digits += word
         else:
             break
         index += 1
@@ -453,46 +501,46 @@ def _scaled(numeral: str, tokens: list[str], index: int) -> tuple[list[str], int
 
 
 def _read(tokens: list[str]) -> list[str]:
-    """Replace every number by its canonical token."""
+    """Replace every number by its canonical word."""
     result: list[str] = []
     index = 0
     while index < len(tokens):
-        token = tokens[index]
+        word = tokens[index]
         following = tokens[index + 1] if index + 1 < len(tokens) else ""
-        if match := _MONEY.match(token):
+        if match := _MONEY.match(word):
             amount, index = _scaled(match[2], tokens, index + 1)
             result += [amount[0], {"$": "dollars", "£": "pounds", "€": "euros"}[match[1]]]
-        elif match := _TIME.match(token):
+        elif match := _TIME.match(word):
             hour, minute = int(match[1]), match[2]
             result.append(f"{hour}:00" if minute == "00" else f"{hour}{minute}")
             index += 1
-        elif match := _ORDINAL.match(token):
+        elif match := _ORDINAL.match(word):
             result.append(f"{int(match[1])}{_suffix(int(match[1]))}")
             index += 1
-        elif match := _DECADE.match(token):
+        elif match := _DECADE.match(word):
             result.append(f"{match[1]}s")
             index += 1
-        elif _DECIMAL.match(token):
-            numeral, index = _scaled(("0" if token[0] == "." else "") + token, tokens, index + 1)
+        elif _DECIMAL.match(word):
+            numeral, index = _scaled(("0" if word[0] == "." else "") + word, tokens, index + 1)
             result += numeral
-        elif token == "a" and (following == "hundred" or following in _SCALES):
+        elif word == "a" and (following == "hundred" or following in _SCALES):
             index += 1
-        elif _is_number(token) or (
-            token in _REPEATS and (following in _UNITS or following in _ZEROS)
+        elif _is_number(word) or (
+            word in _REPEATS and (following in _UNITS or following in _ZEROS)
         ):
             numeral, index = _read_number(tokens, index)
             result += numeral
-        elif token in _DECADES:
-            result.append(_DECADES[token])
+        elif word in _DECADES:
+            result.append(_DECADES[word])
             index += 1
-        elif token in _ORDINAL_SCALES or token == "hundredth":
-            result.append(f"{_ORDINAL_SCALES.get(token, 100)}th")
+        elif word in _ORDINAL_SCALES or word == "hundredth":
+            result.append(f"{_ORDINAL_SCALES.get(word, 100)}th")
             index += 1
-        elif (value := _ordinal_value(token, _Number(done=[]))) is not None:
+        elif (value := _ordinal_value(word, _Number(done=[]))) is not None:
             result.append(f"{value}{_suffix(value)}")
             index += 1
         else:
-            result.append(token)
+            result.append(word)
             index += 1
     return result
 
@@ -502,17 +550,17 @@ def _assemble(tokens: list[str]) -> list[str]:
     result: list[str] = []
     index = 0
     while index < len(tokens):
-        token, rest = tokens[index], tokens[index + 1 : index + 4]
-        numeric = bool(_DIGITS.match(token) or _DECIMAL.match(token) or "." in token[1:-1])
-        if numeric and rest[:3] == ["and", "a", "half"] and _DIGITS.match(token):
-            token, numeric = f"{token}.5", True
+        word, rest = tokens[index], tokens[index + 1 : index + 4]
+        numeric = bool(_DIGITS.match(word) or _DECIMAL.match(word) or "." in word[1:-1])
+        if numeric and rest[:3] == ["and", "a", "half"] and _DIGITS.match(word):
+            word, numeric = f"{word}.5", True
             index += 3
             rest = tokens[index + 1 : index + 4]
-        if rest[:1] == ["oclock"] and _DIGITS.match(token) and int(token) <= 24:
-            result.append(f"{int(token)}:00")
+        if rest[:1] == ["oclock"] and _DIGITS.match(word) and int(word) <= 24:
+            result.append(f"{int(word)}:00")
             index += 2
-        elif rest[:1] in (["am"], ["pm"]) and _DIGITS.match(token) and 1 <= int(token) <= 12:
-            result += [f"{int(token)}:00", rest[0]]
+        elif rest[:1] in (["am"], ["pm"]) and _DIGITS.match(word) and 1 <= int(word) <= 12:
+            result += [f"{int(word)}:00", rest[0]]
             index += 2
         elif numeric and rest[:1] and rest[0] in _MAJOR:
             sign = _MAJOR[rest[0]]
@@ -525,16 +573,16 @@ def _assemble(tokens: list[str]) -> list[str]:
                 and _DIGITS.match(pair[0])
                 and int(pair[0]) < 100
                 and _MINOR.get(pair[1]) == _MINOR_OF[sign]
-                and "." not in token
+                and "." not in word
             ):
-                token = f"{token}.{int(pair[0]):02d}"
+                word = f"{word}.{int(pair[0]):02d}"
                 index = at + 2
-            result.append(_money(sign, token))
+            result.append(_money(sign, word))
         elif numeric and rest[:1] and rest[0] in ("cent", "cents", "pence"):
-            result.append(f"{token}{_MINOR[rest[0]]}")
+            result.append(f"{word}{_MINOR[rest[0]]}")
             index += 2
         else:
-            result.append(token)
+            result.append(word)
             index += 1
     return result
 

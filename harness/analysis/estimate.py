@@ -205,6 +205,9 @@ def design_effect(indicator: NDArray[np.float64], clusters: NDArray[np.int64]) -
     if k == n or k < 2:
         # One cluster alone says nothing of how clusters differ: it is worth one trial.
         return 1.0 if k == n else float(n)
+    # Rounding must not depend on the order of the trials.
+    order = np.lexsort((indicator, index))
+    indicator, index = indicator[order], index[order]
     centred = indicator - indicator.mean()
     spread = float(centred @ centred)
     if spread == 0.0:

@@ -18,7 +18,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, cast
 
 import jiwer
 import numpy as np
@@ -190,7 +190,7 @@ def _aligned(
     output = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
     return tuple(
         (
-            chunk.type,
+            cast("OpKind", chunk.type),
             chunk.ref_start_idx,
             chunk.ref_end_idx,
             chunk.hyp_start_idx,
