@@ -1,16 +1,17 @@
 """Where speech starts and ends in a recording, estimated from its energy.
 
 For recordings whose bounds nobody gave. The estimate is an engineer's rule, not a model: it finds
-what stands out of the recording's own background, so it takes a slammed door for speech and loses
-speech that is as quiet as the noise. Figures against bounds set by hand stand at
-:data:`ESTIMATED_TOLERANCE_MS`.
+what stands out of the recording's own background. So it takes a ringing phone for speech, and the
+chime with which a device begins its recording, and loses speech that is as quiet as the noise.
+:data:`ESTIMATED_TOLERANCE_MS` says how far it goes wrong.
 
 How: Hann windows of 20 ms every 10 ms; power in ten bands from 100 Hz to 7.5 kHz, so that mains hum
-is left out and a fricative counts in its own bands; each band against its background (a low
-percentile over the recording); the mean over bands of the excess in dB, each band's clipped at 30.
-A stretch well above the background is the core of speech. From the first and last core the bounds
-go on outward while weaker sound follows within the hangover, which keeps the releases of stops
-and final fricatives.
+is left out and a fricative counts in its own bands; each band's excess in dB over its background (a
+low percentile over the recording, raised to the level of the first or last 120 ms where these are
+even and quiet, since a gain control or a fan need not stay the same); the mean of the excess over
+the bands, each clipped. Stretches well above the background are the cores of speech. From the first
+and last core the bounds go on outward while weaker sound follows within the hangover, which
+keeps the releases of stops and final fricatives.
 """
 
 from dataclasses import dataclass
@@ -25,24 +26,43 @@ from harness.store.audio import FULL_SCALE, Samples
 __all__ = ["ESTIMATED_TOLERANCE_MS", "NoSpeech", "SpeechBounds", "estimate_bounds"]
 
 ESTIMATED_TOLERANCE_MS: Final = 100.0
+"""Within this of nine ends in ten.
+
+Measured against bounds set by hand, error of the end, median and 90th percentile: 15 and 90 ms for
+66 recordings (24 of them far-field, at about 20 dB over the noise), 6 and 15 ms for 22 close-talk
+ones, 34 and 55 ms for 39 in odd formats. Of the start: 15, 8 and 5 ms in the median; its 90th
+percentile is 14 and 23 ms for the latter two, but 0.6 s for the first, a quarter of which begin
+with a device's chime. Of 14 recordings of noise and silence 9 were found to hold no speech; a car
+horn, a dog, a phone, a baby and music were taken for it.
+"""
 
 _Floats = npt.NDArray[np.float64]
+_Flags = npt.NDArray[np.bool_]
 
 WINDOW_S: Final = 0.02
 HOP_S: Final = 0.01
 _EDGES_HZ: Final = (100, 300, 500, 800, 1200, 1700, 2400, 3300, 4400, 5800, 7500)
-# Excess over the background, in dB: the core of speech, and what still belongs to it.
-_CORE_DB: Final = 16.0
-_TAIL_DB: Final = 9.0
 _CLIP_DB: Final = 30.0
-_CORE_FRAMES: Final = 7
+# What the excess must exceed in the core of speech, and what still belongs to it: dB, or a share of
+# the excess of the loudest frames, where the recording has little room between speech and noise.
+_CORE_DB, _CORE_SHARE = 16.0, 0.65
+_TAIL_DB, _TAIL_SHARE = 7.0, 0.25
+_CORE_FRAMES: Final = 5
 _HANGOVER_FRAMES: Final = 12
 _BACKGROUND_PERCENTILE: Final = 15.0
-# A background is never taken for higher than this below the loudest speech of its band (a tightly
-# cut recording has none), nor lower than this below the whole (digital silence has none either).
+# The background is never taken for more than so far below the loudest frames of its band, since a
+# tightly cut recording has none, nor for less than so far below the whole: digital silence.
 _HEADROOM_DB: Final = 30.0
 _DYNAMIC_DB: Final = 55.0
+# The first and last frames count as background of their side if they vary less than this and lie
+# so far below the loudest frames.
+_EDGE_FRAMES: Final = 12
+_EVEN_DB: Final = 6.0
+_BELOW_DB: Final = 12.0
+# Speech varies more than this over its own low percentile; even noise does not.
+_LEAST_EXCESS_DB: Final = 8.5
 _SILENCE: Final = 1e-9
+_LEAST_PEAK: Final = 10 ** (-65 / 10)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,20 +88,29 @@ def estimate_bounds(samples: Samples, rate: int) -> SpeechBounds | NoSpeech:
         rate: in hertz.
     """
     bands = _band_power(samples, rate)
-    if bands.shape[0] == 0 or float(bands.max(initial=0.0)) <= _SILENCE:
+    if bands.shape[0] == 0:
+        return NoSpeech(reason="too short")
+    total = bands.sum(axis=1)
+    if float(total.max()) < _LEAST_PEAK:
         return NoSpeech(reason="silence")
-    excess = _excess_db(bands)
-    cores = [(a, b) for a, b in _stretches(excess > _CORE_DB) if b - a >= _CORE_FRAMES]
-    if not cores:
+    bands = np.maximum(bands, _SILENCE)
+    percentile = np.percentile(bands, _BACKGROUND_PERCENTILE, axis=0)
+    if _loudest(_excess_db(bands, percentile)) < _LEAST_EXCESS_DB:
         return NoSpeech(reason="even noise")
-    audible = excess > _TAIL_DB
-    first = _reach(audible, cores[0][0], -1)
-    last = _reach(audible, cores[-1][1] - 1, 1)
-    duration = samples.size / rate
+    background = _background(bands, percentile)
+    from_start = _excess_db(bands, _raised(background, bands, slice(0, _EDGE_FRAMES)))
+    from_end = _excess_db(bands, _raised(background, bands, slice(-_EDGE_FRAMES, None)))
+    cores, later_cores = _cores(from_start), _cores(from_end)
+    if not cores or not later_cores:
+        return NoSpeech(reason="no sound longer than a click")
+    first = _reach(_audible(from_start), cores[0][0], -1)
+    last = _reach(_audible(from_end), later_cores[-1][1] - 1, 1)
+    if last <= first:
+        return NoSpeech(reason="no sound longer than a click")
     edge = (WINDOW_S - HOP_S) / 2
     return SpeechBounds(
-        start_s=round(max(0.0, first * HOP_S + edge), 3),
-        end_s=round(min(duration, (last + 1) * HOP_S + edge), 3),
+        start_s=round(first * HOP_S + edge, 3),
+        end_s=min(samples.size / rate, round((last + 1) * HOP_S + edge, 3)),
     )
 
 
@@ -110,26 +139,53 @@ def _band_power(samples: Samples, rate: int) -> _Floats:
     return power
 
 
-def _excess_db(bands: _Floats) -> _Floats:
+def _excess_db(bands: _Floats, background: _Floats) -> _Floats:
     """Return each frame's mean excess over the background in dB, shape ``(frames,)``."""
-    bands = np.maximum(bands, _SILENCE)
-    background = np.percentile(bands, _BACKGROUND_PERCENTILE, axis=0)
-    loudest = np.percentile(bands, 98, axis=0)
-    background = np.minimum(background, loudest * 10 ** (-_HEADROOM_DB / 10))
-    least = bands.sum(axis=1).max() * 10 ** (-_DYNAMIC_DB / 10) / bands.shape[1]
-    excess = 10 * np.log10(bands / np.maximum(background, least))
+    excess = 10 * np.log10(bands / background)
     mean: _Floats = np.clip(excess, 0, _CLIP_DB).mean(axis=1)
     return mean
 
 
-def _stretches(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return the stretches of true flags as half-open index ranges."""
+def _background(bands: _Floats, percentile: _Floats) -> _Floats:
+    """Return the power of each band without speech, shape ``(bands,)``."""
+    headroom = np.percentile(bands, 98, axis=0) * 10 ** (-_HEADROOM_DB / 10)
+    least = bands.sum(axis=1).max() * 10 ** (-_DYNAMIC_DB / 10) / bands.shape[1]
+    background: _Floats = np.maximum(np.minimum(percentile, headroom), least)
+    return background
+
+
+def _raised(background: _Floats, bands: _Floats, edge: slice) -> _Floats:
+    """Return the background of one side of the recording."""
+    total = 10 * np.log10(bands.sum(axis=1))
+    level = total[edge]
+    low, middle, high = np.percentile(level, (10, 50, 90))
+    is_background = (
+        level.size == _EDGE_FRAMES
+        and high - low < _EVEN_DB
+        and middle < np.percentile(total, 95) - _BELOW_DB
+    )
+    return np.maximum(background, bands[edge].mean(axis=0)) if is_background else background
+
+
+def _loudest(excess: _Floats) -> float:
+    return float(np.percentile(excess, 95))
+
+
+def _cores(excess: _Floats) -> list[tuple[int, int]]:
+    """Return the stretches that are surely speech, as half-open index ranges."""
+    flags = excess > min(_CORE_DB, _CORE_SHARE * _loudest(excess))
     steps = np.diff(np.concatenate(([0], flags.astype(np.int8), [0])))
     begins, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
-    return [(int(a), int(b)) for a, b in zip(begins, ends, strict=True)]
+    stretches = [(int(a), int(b)) for a, b in zip(begins, ends, strict=True)]
+    return [(a, b) for a, b in stretches if b - a >= _CORE_FRAMES]
 
 
-def _reach(audible: npt.NDArray[np.bool_], frame: int, step: int) -> int:
+def _audible(excess: _Floats) -> _Flags:
+    """Return which frames may belong to speech beside a core."""
+    return excess > min(_TAIL_DB, _TAIL_SHARE * _loudest(excess))
+
+
+def _reach(audible: _Flags, frame: int, step: int) -> int:
     """Return the last audible frame from ``frame`` in the direction of ``step``."""
     reached, gap = frame, 0
     while gap <= _HANGOVER_FRAMES and 0 <= frame + step < audible.size:
