@@ -1,0 +1,322 @@
+"""The order of a run's trials, and what the run will take: pure functions of a suite.
+
+Candidates are compared fairly only if they are measured under the same conditions, so the plan is
+made of blocks. A block is one repeat: each utterance once for each candidate. Within a block the
+utterances are shuffled, and the candidates of one utterance stand side by side in a random order,
+so that a machine or a provider that drifts weighs on all of them alike. Warm-ups come first.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from harness.domain.providers import PROVIDERS
+from harness.domain.suite import Candidate, Driver, Price, StageSettings, Suite
+from harness.domain.timeline import Stage
+from harness.domain.trial import FailedTrial, Request, Trial, TrialKey
+from harness.errors import ConfigurationError
+
+__all__ = [
+    "CandidateEstimate",
+    "PlanEstimate",
+    "estimate",
+    "make_plan",
+    "model_name",
+    "stage_price",
+    "trial_cost",
+]
+
+CHARACTERS_PER_TOKEN = 4.0
+REPLY_TOKENS = 32
+REPLY_CHARACTERS = 128
+REPLY_SECONDS = 8.0
+RESPONSE_SECONDS = 1.5
+STAGE_SECONDS = 2.5
+START_SECONDS = 8.0
+
+
+def make_plan(suite: Suite, utterance_ids: Sequence[str], seed: int) -> tuple[TrialKey, ...]:
+    """Return every trial of a run in the order in which it is to be started.
+
+    Equal arguments give equal plans on every machine and Python version (Mersenne Twister; the
+    shuffle is written out here because ``random.shuffle`` does not promise that).
+
+    Args:
+        suite: the candidates, repeats and warm-ups.
+        utterance_ids: the utterances, each once.
+        seed: of the order.
+
+    Returns:
+        Warm-ups of all candidates, then one block for each repeat; ``order`` counts from 0.
+
+    Raises:
+        ConfigurationError: there is no utterance, or one stands twice.
+    """
+    if not utterance_ids:
+        raise ConfigurationError(f"{suite.name}: the datasets hold no utterance to play")
+    if len(set(utterance_ids)) != len(utterance_ids):
+        twice = sorted({each for each in utterance_ids if utterance_ids.count(each) > 1})
+        raise ConfigurationError(
+            f"{suite.name}: utterance {name!r} is in two datasets; ids are unique within a run"
+            for name in twice
+        )
+    generator = random.Random(seed)  # noqa: S311 - an order, not a secret
+    names = [candidate.name for candidate in suite.candidates]
+    found: list[TrialKey] = []
+
+    def add(candidate: str, utterance: str, repeat: int, *, warmup: bool) -> None:
+        found.append(
+            TrialKey(
+                candidate=candidate,
+                utterance=utterance,
+                repeat=repeat,
+                order=len(found),
+                warmup=warmup,
+            )
+        )
+
+    warm = _shuffled(utterance_ids, generator)
+    for index in range(suite.warmups):
+        for name in _shuffled(names, generator):
+            add(name, warm[index % len(warm)], index // len(warm), warmup=True)
+    for repeat in range(suite.repeats):
+        for utterance in _shuffled(utterance_ids, generator):
+            for name in _shuffled(names, generator):
+                add(name, utterance, repeat, warmup=False)
+    return tuple(found)
+
+
+def _shuffled(values: Sequence[str], generator: random.Random) -> list[str]:
+    """Return the values in random order (Fisher and Yates)."""
+    result = list(values)
+    for index in range(len(result) - 1, 0, -1):
+        other = int(generator.random() * (index + 1))
+        result[index], result[other] = result[other], result[index]
+    return result
+
+
+def model_name(settings: StageSettings, stage: Stage) -> str:
+    """Return the model that a stage asks for: the suite's, else the provider's default."""
+    if settings.model is not None:
+        return settings.model
+    provider = PROVIDERS.get(settings.provider)
+    spec = provider.stages.get(stage) if provider is not None else None
+    return (spec.default_model if spec is not None else None) or "default"
+
+
+def stage_price(suite: Suite, candidate: Candidate, stage: Stage) -> Price | None:
+    """Return what the suite says that a candidate's stage costs; None where it says nothing."""
+    settings = candidate.stage(stage)
+    if settings is None:
+        return None
+    return suite.prices.get(f"{settings.provider}/{model_name(settings, stage)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateEstimate:
+    """What a run will ask of one candidate's providers.
+
+    Attributes:
+        candidate: its name.
+        trials: with warm-ups, without re-runs.
+        audio_in_s: seconds of speech to recognise.
+        audio_out_s: seconds of speech to synthesise.
+        input_tokens, output_tokens: of the LLM.
+        characters: of text to synthesise.
+        cost: in the suite's currency; None where no price is given for any stage.
+        unpriced: stages in use without a price; they are not part of ``cost``.
+    """
+
+    candidate: str
+    trials: int
+    audio_in_s: float
+    audio_out_s: float
+    input_tokens: int
+    output_tokens: int
+    characters: int
+    cost: float | None
+    unpriced: tuple[Stage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanEstimate:
+    """What a run will take, before anything is asked of a provider.
+
+    Attributes:
+        trials: with warm-ups, without re-runs.
+        measured: without warm-ups.
+        seconds: wall time.
+        candidates: in the suite's order.
+        assumptions: what the figures rest on, a sentence each.
+    """
+
+    trials: int
+    measured: int
+    seconds: float
+    candidates: tuple[CandidateEstimate, ...]
+    assumptions: tuple[str, ...]
+
+    @property
+    def cost(self) -> float | None:
+        """The sum over candidates with a price; None where there is none."""
+        known = [each.cost for each in self.candidates if each.cost is not None]
+        return sum(known) if known else None
+
+
+def estimate(
+    suite: Suite,
+    plan: Sequence[TrialKey],
+    durations: Mapping[str, float],
+    *,
+    characters: Mapping[str, int] | None = None,
+) -> PlanEstimate:
+    """Say what a plan will take.
+
+    Args:
+        suite: the plan's suite.
+        plan: the trials to be run.
+        durations: seconds of each utterance's recording.
+        characters: length of each utterance's text; an utterance that is missing counts 60.
+    """
+    lengths = characters or {}
+    rows = []
+    busy = 0.0
+    for candidate in suite.candidates:
+        keys = [key for key in plan if key.candidate == candidate.name]
+        audio_in = sum(durations[key.utterance] for key in keys)
+        spoken = suite.driver is Driver.SESSION or candidate.tts is not None
+        has_llm = candidate.llm is not None or candidate.agent is not None
+        audio_out = REPLY_SECONDS * len(keys) if spoken else 0.0
+        tokens_in = sum(
+            (len(candidate.instructions) + lengths.get(key.utterance, 60)) / CHARACTERS_PER_TOKEN
+            for key in keys
+        )
+        usage = _Usage(
+            input_tokens=tokens_in if has_llm else 0.0,
+            output_tokens=float(REPLY_TOKENS * len(keys)) if has_llm else 0.0,
+            audio_minutes=audio_in / 60,
+            characters=float(REPLY_CHARACTERS * len(keys)) if spoken else 0.0,
+        )
+        cost, unpriced = _cost(suite, candidate, usage)
+        rows.append(
+            CandidateEstimate(
+                candidate=candidate.name,
+                trials=len(keys),
+                audio_in_s=audio_in,
+                audio_out_s=audio_out,
+                input_tokens=round(usage.input_tokens),
+                output_tokens=round(usage.output_tokens),
+                characters=round(usage.characters),
+                cost=cost,
+                unpriced=unpriced,
+            )
+        )
+        after = (
+            RESPONSE_SECONDS + REPLY_SECONDS if suite.driver is Driver.SESSION else STAGE_SECONDS
+        )
+        busy += audio_in + after * len(keys)
+    seconds = START_SECONDS + busy / suite.concurrency
+    rate = suite.limits.trials_per_minute
+    if rate is not None:
+        seconds = max(seconds, START_SECONDS + 60 * len(plan) / rate)
+    return PlanEstimate(
+        trials=len(plan),
+        measured=sum(not key.warmup for key in plan),
+        seconds=seconds,
+        candidates=tuple(rows),
+        assumptions=_assumptions(suite),
+    )
+
+
+def _assumptions(suite: Suite) -> tuple[str, ...]:
+    reply = f"a reply has {REPLY_TOKENS} tokens, {REPLY_CHARACTERS} characters"
+    audio = f"{REPLY_SECONDS:.0f} s of audio"
+    lines = [f"{reply} and {audio}; {CHARACTERS_PER_TOKEN:.0f} characters make a token"]
+    if suite.driver is Driver.SESSION:
+        lines.append(
+            f"the caller waits {RESPONSE_SECONDS} s for a reply, which is then played to its end"
+        )
+    else:
+        lines.append(f"the stages take {STAGE_SECONDS} s beside the recording")
+    lines.append("no trial is disturbed; each re-run adds one trial")
+    if suite.driver is Driver.SESSION and suite.session.preemptive_generation:
+        lines.append(
+            "preemptive generation may ask the LLM several times a turn; this counts one request"
+        )
+    return tuple(lines)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Usage:
+    input_tokens: float
+    output_tokens: float
+    audio_minutes: float
+    characters: float
+
+
+def _cost(
+    suite: Suite, candidate: Candidate, usage: _Usage
+) -> tuple[float | None, tuple[Stage, ...]]:
+    total: float | None = None
+    unpriced = []
+    for stage in (Stage.STT, Stage.LLM, Stage.TTS):
+        if candidate.stage(stage) is None:
+            continue
+        price = stage_price(suite, candidate, stage)
+        if price is None:
+            unpriced.append(stage)
+            continue
+        total = (total or 0.0) + _priced(price, stage, usage)
+    return total, tuple(unpriced)
+
+
+def _priced(price: Price, stage: Stage, usage: _Usage) -> float:
+    if stage is Stage.STT:
+        return usage.audio_minutes * (price.per_audio_minute or 0.0)
+    if stage is Stage.LLM:
+        return (
+            usage.input_tokens * (price.per_million_input_tokens or 0.0)
+            + usage.output_tokens * (price.per_million_output_tokens or 0.0)
+        ) / 1e6
+    return usage.characters * (price.per_million_characters or 0.0) / 1e6
+
+
+def trial_cost(
+    suite: Suite, candidate: Candidate, trial: Trial | FailedTrial, audio_s: float
+) -> float | None:
+    """Return what a trial has cost by the suite's prices; None where none applies.
+
+    Tokens are the provider's own count (``usage`` of a request's facts) where it gave one, else
+    estimated from the text. Cancelled and failed requests count: they are billed as well.
+
+    Args:
+        suite: holds the prices.
+        candidate: the trial's.
+        trial: what was performed.
+        audio_s: seconds of audio that were sent to the STT.
+    """
+    requests = [request for turn in trial.turns for request in turn.requests]
+    llm = [request for request in requests if request.stage is Stage.LLM]
+    prompts = [_count(each, "prompt_tokens", "input_tokens") for each in llm]
+    replies = [_count(each, "completion_tokens", "output_tokens") for each in llm]
+    assumed = len(candidate.instructions) / CHARACTERS_PER_TOKEN + 15
+    usage = _Usage(
+        input_tokens=sum(assumed if each is None else each for each in prompts),
+        output_tokens=sum(
+            len(request.text) / CHARACTERS_PER_TOKEN if count is None else count
+            for request, count in zip(llm, replies, strict=True)
+        ),
+        audio_minutes=audio_s / 60,
+        characters=sum(len(each.text) for each in requests if each.stage is Stage.TTS),
+    )
+    return _cost(suite, candidate, usage)[0]
+
+
+def _count(request: Request, *names: str) -> float | None:
+    usage = request.facts.get("usage")
+    if isinstance(usage, Mapping):
+        for name in names:
+            value = usage.get(name)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                return float(value)
+    return None

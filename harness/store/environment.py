@@ -1,0 +1,298 @@
+"""Where and when a run was made, and the keys it must never show.
+
+This module alone reads the wall clock. Everything here is provenance: it stands in the report and
+decides nothing, but whether two runs may be compared.
+"""
+
+import contextlib
+import datetime as dt
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import urllib.parse
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import dotenv
+
+from harness.clock import read_clock_pair
+from harness.domain.providers import PROVIDERS, EnvironmentKey
+from harness.domain.suite import Suite
+from harness.domain.timeline import Stage
+from harness.errors import ConfigurationError
+
+__all__ = [
+    "collect_environment",
+    "load_dotenv",
+    "missing_keys",
+    "provider_keys",
+    "redact",
+    "redact_values",
+    "secret_values",
+    "utc_now",
+]
+
+_PACKAGES = (
+    "turnbench",
+    "livekit-agents",
+    "livekit",
+    "livekit-plugins-openai",
+    "livekit-plugins-baseten",
+    "livekit-local-inference",
+    "openai",
+    "httpx",
+    "aiohttp",
+    "websockets",
+    "numpy",
+    "soxr",
+    "soundfile",
+    "jiwer",
+    "pocketsphinx",
+    "espeakng-loader",
+    "uvloop",
+)
+# Secrets that no provider of the table declares but that may well be in the environment.
+_FURTHER_SECRETS = (
+    "LIVEKIT_API_SECRET",
+    "LIVEKIT_INFERENCE_API_SECRET",
+    "LIVEKIT_API_KEY",
+    "LIVEKIT_INFERENCE_API_KEY",
+    "BASETEN_API_KEY",
+    "SPEKO_API_KEY",
+    "OPENAI_API_KEY",
+    "OPENADAPTER_API_KEY",
+    "PARAKEET_API_KEY",
+)
+_SHORTEST_SECRET = 4
+_MASK = "[redacted]"
+# Keys that reach an error message by another way than our environment: what a server echoes.
+_PATTERNS = (
+    re.compile(r"(?i)(\bbearer\s+)[A-Za-z0-9._~+/=-]{4,}"),
+    re.compile(r"(?i)([?&](?:api[_-]?key|access_token|token|key|secret)=)[^&\s\"']+"),
+    re.compile(r"(//[^/\s:@]*:)[^/\s@]+(?=@)"),
+)
+
+
+def utc_now() -> dt.datetime:
+    """Return the wall clock's time in UTC."""
+    return dt.datetime.now(dt.UTC)  # noqa: TID251 - the one reader
+
+
+def load_dotenv(*folders: Path) -> tuple[Path, ...]:
+    """Put what the folders' ``.env`` files say into the environment; return the files read.
+
+    A variable that is already set stays as it is, and an earlier folder wins over a later one.
+
+    Raises:
+        ConfigurationError: a file is there and cannot be read.
+    """
+    read: list[Path] = []
+    for folder in folders:
+        path = (folder / ".env").resolve()
+        if path in read or not path.is_file():
+            continue
+        try:
+            dotenv.load_dotenv(path, override=False)
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+        read.append(path)
+    return tuple(read)
+
+
+def provider_keys(provider: str, stages: Iterable[Stage]) -> tuple[EnvironmentKey, ...]:
+    """Return the environment variables that a provider reads for some stages, each once."""
+    spec = PROVIDERS[provider]
+    found = {key.name: key for key in spec.keys}
+    for stage in stages:
+        if stage in spec.stages:
+            found.update({key.name: key for key in spec.stages[stage].keys})
+    return tuple(found.values())
+
+
+def missing_keys(suite: Suite, environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Return one line for each environment variable that a live run of the suite lacks.
+
+    A stage that names its own variable by ``api_key_variable`` needs that one instead of the
+    provider's key. Values are never part of a line.
+    """
+    values = os.environ if environ is None else environ
+    users: dict[tuple[str, str], list[str]] = {}
+    for candidate in suite.candidates:
+        for stage in (Stage.STT, Stage.LLM, Stage.TTS):
+            settings = candidate.stage(stage)
+            if settings is None or settings.provider not in PROVIDERS:
+                continue
+            own = settings.options.get("api_key_variable")
+            for key in provider_keys(settings.provider, [stage]):
+                name = own if own and key.secret else key.name
+                if key.required and not values.get(name, "").strip():
+                    title = PROVIDERS[settings.provider].title
+                    purpose = f"{title}'s {key.purpose}" if key.purpose else title
+                    users.setdefault((name, purpose), []).append(f"{candidate.name}.{stage.value}")
+    return tuple(
+        f"{name}: not set; it holds {purpose}, needed by {', '.join(dict.fromkeys(needed))}"
+        for (name, purpose), needed in users.items()
+    )
+
+
+def secret_values(
+    suite: Suite | None = None, environ: Mapping[str, str] | None = None
+) -> tuple[str, ...]:
+    """Return the values of all secrets in the environment, longest first."""
+    values = os.environ if environ is None else environ
+    names = set(_FURTHER_SECRETS)
+    for spec in PROVIDERS.values():
+        stages = [key for stage in spec.stages.values() for key in stage.keys]
+        names.update(key.name for key in (*spec.keys, *stages) if key.secret)
+    for candidate in suite.candidates if suite is not None else ():
+        for settings in (candidate.stt, candidate.llm, candidate.tts):
+            variable = settings.options.get("api_key_variable") if settings is not None else None
+            if isinstance(variable, str):
+                names.add(variable)
+    found = {values[name].strip() for name in names if name in values}
+    return tuple(
+        sorted((each for each in found if len(each) >= _SHORTEST_SECRET), key=len, reverse=True)
+    )
+
+
+def redact_values(text: str, secrets: Iterable[str]) -> str:
+    """Return the text with each secret replaced, also as JSON or a URL would write it."""
+    for secret in secrets:
+        for form in {
+            secret,
+            json.dumps(secret)[1:-1],
+            json.dumps(secret, ensure_ascii=False)[1:-1],
+            urllib.parse.quote(secret, safe=""),
+            urllib.parse.quote_plus(secret),
+        }:
+            if form in text:
+                text = text.replace(form, _MASK)
+    return text
+
+
+def redact(text: str, environ: Mapping[str, str] | None = None) -> str:
+    """Return the text without any secret of the environment or anything that looks like one.
+
+    Every text that comes from a provider, a library or an exception passes through here before it
+    is shown or stored.
+    """
+    text = redact_values(text, secret_values(environ=environ))
+    for pattern in _PATTERNS:
+        text = pattern.sub(rf"\g<1>{_MASK}", text)
+    return text
+
+
+def collect_environment(folder: Path | None = None) -> dict[str, Any]:
+    """Return the facts of this machine, this installation and this moment, as JSON values.
+
+    Args:
+        folder: whose git state is told; None is the current one.
+    """
+    pair = read_clock_pair()
+    return {
+        "started_utc": utc_now().isoformat(timespec="milliseconds"),
+        "clock": {
+            "monotonic_ns": pair.monotonic_ns,
+            "wall_ns": pair.wall_ns,
+            "uncertainty_ns": pair.uncertainty_ns,
+            "name": "CLOCK_MONOTONIC (time.perf_counter_ns)",
+        },
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "packages": _packages(),
+        "machine": _machine(),
+        "git": _git(folder or Path.cwd()),
+        "ci": next(
+            (name for name in ("GITHUB_ACTIONS", "GITLAB_CI", "CI") if os.environ.get(name)), None
+        ),
+    }
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _machine() -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "system": platform.system(),
+        "kernel": platform.release(),
+        "architecture": platform.machine(),
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "usable_cores": (
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        ),
+        "memory_bytes": _memory(),
+        "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "clocksource": _first_line(
+            "/sys/devices/system/clocksource/clocksource0/current_clocksource"
+        ),
+        "cpu_quota": _first_line("/sys/fs/cgroup/cpu.max"),
+        "virtual": "hypervisor" in (_cpu_field("flags") or "").split(),
+        "gil_switch_interval_s": sys.getswitchinterval(),
+    }
+    with contextlib.suppress(OSError):
+        facts["load_average"] = [round(each, 2) for each in os.getloadavg()]
+    return {key: value for key, value in facts.items() if value is not None}
+
+
+def _first_line(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8").split("\n", 1)[0].strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _cpu_field(name: str) -> str | None:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    found = re.search(rf"^{name}\s*:\s*(.+)$", text, re.MULTILINE)
+    return found.group(1).strip() if found else None
+
+
+def _cpu_model() -> str:
+    return _cpu_field("model name") or platform.processor() or platform.machine()
+
+
+def _memory() -> int | None:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return None
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    """Return commit, branch and whether the work tree differs; None outside a repository."""
+
+    def ask(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(  # noqa: S603 - a fixed program with fixed arguments
+                ["git", "-C", str(folder), *arguments],  # noqa: S607 - the user's own git
+                capture_output=True,
+                text=True,
+                timeout=5,
+                check=False,
+                env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = ask("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    status = ask("status", "--porcelain", "--untracked-files=no")
+    return {
+        "commit": commit,
+        "branch": ask("rev-parse", "--abbrev-ref", "HEAD"),
+        "dirty": None if status is None else bool(status),
+    }

@@ -1,0 +1,145 @@
+"""Which utterances a suite plays: datasets read, chosen, and decoded for the pipeline."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.domain.driver import PlayableUtterance
+from harness.domain.suite import DatasetChoice, Suite
+from harness.domain.utterance import Dataset, Utterance
+from harness.errors import ConfigurationError
+from harness.store.audio import load_audio, to_pipeline
+from harness.store.manifest import audio_path, read_dataset
+from harness.store.shipped import shipped_folder, shipped_names
+from harness.store.table import nearest
+
+__all__ = ["Selection", "dataset_folder", "select_utterances"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The utterances of a run and the datasets that they come from.
+
+    Attributes:
+        datasets: in the suite's order, whole.
+        utterances: those chosen, in the suite's order; ids are unique.
+        origin: the dataset of each utterance, by id.
+    """
+
+    datasets: tuple[Dataset, ...]
+    utterances: tuple[Utterance, ...]
+    origin: dict[str, Dataset]
+
+    def playable(self) -> dict[str, PlayableUtterance]:
+        """Decode every utterance, by id.
+
+        Raises:
+            ConfigurationError: a line for each recording that cannot be played.
+        """
+        found: dict[str, PlayableUtterance] = {}
+        problems: list[str] = []
+        for utterance in self.utterances:
+            try:
+                found[utterance.id] = _playable(self.origin[utterance.id], utterance)
+            except ConfigurationError as error:
+                problems.extend(error.problems)
+        if problems:
+            raise ConfigurationError(problems)
+        return found
+
+
+def dataset_folder(name: str) -> Path:
+    """Find a dataset: a folder, a manifest file, or the bare name of a shipped one.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    path = Path(name)
+    if len(path.parts) == 1 and name in shipped_names("datasets"):
+        return shipped_folder("datasets") / name
+    if path.exists():
+        return path
+    # A suite's paths are absolute by now, so a bare name that is not shipped shows at its end.
+    raise ConfigurationError(
+        f"{name}: there is no such dataset; give a folder with a manifest.jsonl, or a shipped one: "
+        f"{nearest(path.name, shipped_names('datasets'))}"
+    )
+
+
+def select_utterances(suite: Suite, *, limit: int | None = None) -> Selection:
+    """Read the suite's datasets and choose its utterances.
+
+    Args:
+        suite: names the datasets.
+        limit: at most so many utterances of all together, taken evenly from the choice.
+
+    Raises:
+        ConfigurationError: a line for each mistake: a dataset that is missing or cannot be read,
+            an id that it does not have, an id in two datasets.
+    """
+    problems: list[str] = []
+    datasets: list[Dataset] = []
+    chosen: list[Utterance] = []
+    origin: dict[str, Dataset] = {}
+    for choice in suite.datasets:
+        try:
+            dataset = read_dataset(dataset_folder(choice.path))
+            picked = _pick(dataset, choice)
+        except ConfigurationError as error:
+            problems.extend(error.problems)
+            continue
+        datasets.append(dataset)
+        for utterance in picked:
+            if utterance.id in origin:
+                problems.append(
+                    f"{dataset.path}: utterance {utterance.id!r} is in "
+                    f"{origin[utterance.id].path} as well; choose one of them by ids"
+                )
+            else:
+                origin[utterance.id] = dataset
+                chosen.append(utterance)
+    if problems:
+        raise ConfigurationError(dict.fromkeys(problems))
+    if limit is not None:
+        chosen = spread(chosen, limit)
+    return Selection(
+        datasets=tuple(datasets),
+        utterances=tuple(chosen),
+        origin={each.id: origin[each.id] for each in chosen},
+    )
+
+
+def spread(utterances: Sequence[Utterance], limit: int) -> list[Utterance]:
+    """Return at most ``limit`` utterances, evenly from the whole, in order.
+
+    A manifest often lists one voice after another; its first few would be one speaker's.
+    """
+    count = len(utterances)
+    if limit >= count:
+        return list(utterances)
+    return [utterances[index * count // limit] for index in range(limit)]
+
+
+def _pick(dataset: Dataset, choice: DatasetChoice) -> list[Utterance]:
+    picked = list(dataset.utterances)
+    if choice.ids:
+        known = {utterance.id: utterance for utterance in dataset.utterances}
+        problems = [
+            f"{dataset.path}: no utterance {each!r}; {nearest(each, known)}"
+            for each in choice.ids
+            if each not in known
+        ]
+        if problems:
+            raise ConfigurationError(problems)
+        picked = [known[each] for each in choice.ids]
+    return picked if choice.limit is None else spread(picked, choice.limit)
+
+
+def _playable(dataset: Dataset, utterance: Utterance) -> PlayableUtterance:
+    audio = load_audio(audio_path(dataset, utterance), channel=utterance.channel)
+    return PlayableUtterance(
+        utterance=utterance,
+        pcm=to_pipeline(audio).astype("<i2").tobytes(),
+        speech_start_ns=utterance.speech_start_ns,
+        speech_end_ns=utterance.speech_end_ns,
+    )

@@ -1,0 +1,388 @@
+"""The stored form of trials: its own format, with a version and a history.
+
+One trial is one line of JSON. Instants and lengths are integer nanoseconds on the run's clock
+(:mod:`harness.clock`), texts are as the provider wrote them, and what is absent is left out.
+
+Version 1 (0.1.0):
+
+``v``
+    the version of the format.
+``kind``
+    "trial" or "failed".
+``key``
+    ``candidate``, ``utterance``, ``repeat``, ``order``, and ``warmup`` and ``attempt`` where set.
+``driver``, ``started``, ``ended``, ``cold``
+    as in :class:`~harness.domain.trial.Trial`.
+``failure``
+    ``stage``, ``kind``, ``message``, ``status``.
+``turns``
+    each with ``index``, ``utterance``, ``marks`` (mark to instant), ``work`` (mark to [cpu,
+    queued]), ``transcripts`` ([kind, text, at, received or null, late]), ``requests``, ``audible``,
+    ``waits`` ([cause, start, end]), ``reply`` and ``reported``.
+a request
+    ``id``, ``stage``, ``cause``, ``parent``, ``cancelled``, ``text``, ``marks``, ``work``,
+    ``arrivals`` ([received or null, at or null, text, size]), ``waits``, ``connection``
+    ([reused, rtt or null]), ``facts``, ``failure``.
+``reply``
+    ``rate``, ``samples``, ``segments`` ([start, offset, samples]), ``leading_silence``,
+    ``interrupted``, ``audio``.
+``health``
+    the fields of :class:`~harness.domain.trial.Health` without ``_ns``; ``stalls`` ([start, end]).
+
+A reader ignores keys, marks and reported numbers that it does not know, so a later version may
+add them; a change of meaning raises the version, and a reader refuses a version that is newer than
+its own.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.clock import Work
+from harness.domain.timeline import Mark, Stage
+from harness.domain.trial import (
+    Arrival,
+    Cause,
+    Connection,
+    FailedTrial,
+    Failure,
+    FailureKind,
+    Health,
+    PlayoutSegment,
+    Reply,
+    Request,
+    Stall,
+    Transcript,
+    TranscriptKind,
+    Trial,
+    TrialKey,
+    Turn,
+    Wait,
+    WaitCause,
+)
+from harness.errors import HarnessError
+
+__all__ = [
+    "FORMAT_VERSION",
+    "WireError",
+    "decode_key",
+    "decode_trial",
+    "encode_key",
+    "encode_trial",
+]
+
+FORMAT_VERSION = 1
+
+_MARKS = {mark.value: mark for mark in Mark}
+_HEALTH = (
+    "frames",
+    "lateness_p50",
+    "lateness_p99",
+    "lateness_max",
+    "late_frames",
+    "loop_lag_p99",
+    "loop_lag_max",
+)
+_COUNTS = frozenset({"frames", "late_frames"})
+
+
+class WireError(HarnessError):
+    """A stored line is not a trial of a version that can be read."""
+
+
+def encode_trial(trial: Trial | FailedTrial) -> str:
+    """Return a trial as one line of JSON without its line end."""
+    document: dict[str, Any] = {
+        "v": FORMAT_VERSION,
+        "kind": "trial" if isinstance(trial, Trial) else "failed",
+        "key": encode_key(trial.key),
+        "driver": trial.driver,
+        "started": trial.started_ns,
+        "ended": trial.ended_ns,
+    }
+    if trial.cold:
+        document["cold"] = True
+    if isinstance(trial, FailedTrial):
+        document["failure"] = _failure(trial.failure)
+    document["turns"] = [_turn(turn) for turn in trial.turns]
+    if trial.health is not None:
+        document["health"] = _health(trial.health)
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    """Write mappings that are not dictionaries; anything else in facts becomes text."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return str(value)
+
+
+def encode_key(key: TrialKey) -> dict[str, Any]:
+    """Return a trial's key as a JSON object."""
+    document: dict[str, Any] = {
+        "candidate": key.candidate,
+        "utterance": key.utterance,
+        "repeat": key.repeat,
+        "order": key.order,
+    }
+    if key.warmup:
+        document["warmup"] = True
+    if key.attempt:
+        document["attempt"] = key.attempt
+    return document
+
+
+def _failure(failure: Failure) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "stage": failure.stage.value,
+        "kind": failure.kind.value,
+        "message": failure.message,
+    }
+    if failure.status is not None:
+        document["status"] = failure.status
+    return document
+
+
+def _turn(turn: Turn) -> dict[str, Any]:
+    document: dict[str, Any] = {"index": turn.index, "utterance": turn.utterance}
+    _add_marks(document, turn.marks, turn.work)
+    if turn.transcripts:
+        document["transcripts"] = [
+            [each.kind.value, each.text, each.at_ns, each.received_ns, each.late]
+            for each in turn.transcripts
+        ]
+    if turn.requests:
+        document["requests"] = [_request(each) for each in turn.requests]
+    if turn.audible_request is not None:
+        document["audible"] = turn.audible_request
+    if turn.waits:
+        document["waits"] = _waits(turn.waits)
+    if turn.reply is not None:
+        document["reply"] = _reply(turn.reply)
+    if turn.reported:
+        document["reported"] = dict(turn.reported)
+    return document
+
+
+def _add_marks(
+    document: dict[str, Any], marks: Mapping[Mark, int], work: Mapping[Mark, Work]
+) -> None:
+    if marks:
+        document["marks"] = {mark.value: instant for mark, instant in marks.items()}
+    if work:
+        document["work"] = {mark.value: list(each) for mark, each in work.items()}
+
+
+def _waits(waits: Sequence[Wait]) -> list[list[Any]]:
+    return [[each.cause.value, each.start_ns, each.end_ns] for each in waits]
+
+
+def _request(request: Request) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "id": request.id,
+        "stage": request.stage.value,
+        "cause": request.cause.value,
+    }
+    if request.parent is not None:
+        document["parent"] = request.parent
+    if request.cancelled:
+        document["cancelled"] = True
+    if request.text:
+        document["text"] = request.text
+    _add_marks(document, request.marks, request.work)
+    if request.arrivals:
+        document["arrivals"] = [
+            [each.received_ns, each.at_ns, each.text, each.size] for each in request.arrivals
+        ]
+    if request.waits:
+        document["waits"] = _waits(request.waits)
+    if request.connection is not None:
+        document["connection"] = [request.connection.reused, request.connection.rtt_ns]
+    if request.facts:
+        document["facts"] = dict(request.facts)
+    if request.failure is not None:
+        document["failure"] = _failure(request.failure)
+    return document
+
+
+def _reply(reply: Reply) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "rate": reply.sample_rate,
+        "samples": reply.samples,
+        "segments": [[each.start_ns, each.offset, each.samples] for each in reply.segments],
+        "leading_silence": reply.leading_silence,
+    }
+    if reply.interrupted:
+        document["interrupted"] = True
+    if reply.audio is not None:
+        document["audio"] = reply.audio
+    return document
+
+
+def _health(health: Health) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        name: getattr(health, name if name in _COUNTS else f"{name}_ns") for name in _HEALTH
+    }
+    if health.stalls:
+        document["stalls"] = [[each.start_ns, each.end_ns] for each in health.stalls]
+    return document
+
+
+def decode_trial(line: str | bytes) -> Trial | FailedTrial:
+    """Read one stored line.
+
+    Raises:
+        WireError: the line is not a trial, or of a newer version of the format.
+    """
+    try:
+        document = json.loads(line)
+    except ValueError as error:
+        raise WireError(f"not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise WireError("not a JSON object")
+    version = document.get("v")
+    if not isinstance(version, int):
+        raise WireError("no format version")
+    if version > FORMAT_VERSION:
+        raise WireError(
+            f"format version {version} is newer than {FORMAT_VERSION}, which this turnbench reads; "
+            "upgrade turnbench"
+        )
+    try:
+        return _decode(document)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise WireError(f"not a trial: {type(error).__name__}: {error}") from error
+
+
+def _decode(document: Mapping[str, Any]) -> Trial | FailedTrial:
+    health = document.get("health")
+    common: dict[str, Any] = {
+        "key": decode_key(document["key"]),
+        "driver": document["driver"],
+        "started_ns": document["started"],
+        "ended_ns": document["ended"],
+        "turns": tuple(_decode_turn(each) for each in document.get("turns", ())),
+        "health": None if health is None else _decode_health(health),
+        "cold": document.get("cold", False),
+    }
+    if document["kind"] == "trial":
+        return Trial(**common)
+    if document["kind"] == "failed":
+        return FailedTrial(failure=_decode_failure(document["failure"]), **common)
+    raise ValueError(f"kind is {document['kind']!r}")
+
+
+def decode_key(document: Mapping[str, Any]) -> TrialKey:
+    """Read a trial's key.
+
+    Raises:
+        KeyError: a field is missing.
+    """
+    return TrialKey(
+        candidate=document["candidate"],
+        utterance=document["utterance"],
+        repeat=document["repeat"],
+        order=document["order"],
+        warmup=document.get("warmup", False),
+        attempt=document.get("attempt", 0),
+    )
+
+
+def _decode_failure(document: Mapping[str, Any]) -> Failure:
+    return Failure(
+        stage=Stage(document["stage"]),
+        kind=FailureKind(document["kind"]),
+        message=document["message"],
+        status=document.get("status"),
+    )
+
+
+def _decode_marks(document: Mapping[str, Any]) -> dict[Mark, int]:
+    marks = document.get("marks", {})
+    return {_MARKS[name]: instant for name, instant in marks.items() if name in _MARKS}
+
+
+def _decode_work(document: Mapping[str, Any]) -> dict[Mark, Work]:
+    work = document.get("work", {})
+    return {_MARKS[name]: Work(each[0], each[1]) for name, each in work.items() if name in _MARKS}
+
+
+def _decode_waits(document: Mapping[str, Any]) -> tuple[Wait, ...]:
+    return tuple(
+        Wait(cause=WaitCause(each[0]), start_ns=each[1], end_ns=each[2])
+        for each in document.get("waits", ())
+    )
+
+
+def _decode_turn(document: Mapping[str, Any]) -> Turn:
+    reply = document.get("reply")
+    return Turn(
+        index=document["index"],
+        utterance=document["utterance"],
+        marks=_decode_marks(document),
+        work=_decode_work(document),
+        transcripts=tuple(
+            Transcript(
+                kind=TranscriptKind(each[0]),
+                text=each[1],
+                at_ns=each[2],
+                received_ns=each[3],
+                late=each[4],
+            )
+            for each in document.get("transcripts", ())
+        ),
+        requests=tuple(_decode_request(each) for each in document.get("requests", ())),
+        audible_request=document.get("audible"),
+        waits=_decode_waits(document),
+        reply=None if reply is None else _decode_reply(reply),
+        reported=document.get("reported", {}),
+    )
+
+
+def _decode_request(document: Mapping[str, Any]) -> Request:
+    connection = document.get("connection")
+    failure = document.get("failure")
+    return Request(
+        id=document["id"],
+        stage=Stage(document["stage"]),
+        cause=Cause(document["cause"]),
+        parent=document.get("parent"),
+        cancelled=document.get("cancelled", False),
+        text=document.get("text", ""),
+        marks=_decode_marks(document),
+        work=_decode_work(document),
+        arrivals=tuple(
+            Arrival(received_ns=each[0], at_ns=each[1], text=each[2], size=each[3])
+            for each in document.get("arrivals", ())
+        ),
+        waits=_decode_waits(document),
+        connection=(
+            None if connection is None else Connection(reused=connection[0], rtt_ns=connection[1])
+        ),
+        facts=document.get("facts", {}),
+        failure=None if failure is None else _decode_failure(failure),
+    )
+
+
+def _decode_reply(document: Mapping[str, Any]) -> Reply:
+    return Reply(
+        sample_rate=document["rate"],
+        samples=document["samples"],
+        segments=tuple(
+            PlayoutSegment(start_ns=each[0], offset=each[1], samples=each[2])
+            for each in document["segments"]
+        ),
+        leading_silence=document["leading_silence"],
+        interrupted=document.get("interrupted", False),
+        audio=document.get("audio"),
+    )
+
+
+def _decode_health(document: Mapping[str, Any]) -> Health:
+    values = {name if name in _COUNTS else f"{name}_ns": document[name] for name in _HEALTH}
+    return Health(
+        **values,
+        stalls=tuple(
+            Stall(start_ns=each[0], end_ns=each[1]) for each in document.get("stalls", ())
+        ),
+    )
