@@ -1,0 +1,207 @@
+"""Reading recorded response bodies, after the turn: which bytes carried what, and when they came.
+
+Nothing here runs on the timed path. The parsers are tolerant, because a malformed body is a finding
+and not an accident: what cannot be read is counted.
+"""
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.pipeline.recording import Exchange, Stamp
+
+__all__ = ["ChatBody", "ChatDelta", "SpeechBody", "read_chat", "read_speech"]
+
+
+@dataclass(slots=True)
+class ChatDelta:
+    """One piece of a chat stream."""
+
+    at: Stamp
+    text: str = ""
+    reasoning: str = ""
+    tool_call: bool = False
+
+
+@dataclass(slots=True)
+class ChatBody:
+    """A chat completion's stream, read."""
+
+    first_byte: Stamp | None = None
+    deltas: list[ChatDelta] = field(default_factory=list)
+    done_at: Stamp | None = None
+    finish_reason: str | None = None
+    finish_at: Stamp | None = None
+    usage: dict[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    malformed: int = 0
+    error: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The answer's text."""
+        return "".join(delta.text for delta in self.deltas)
+
+
+@dataclass(slots=True)
+class SpeechBody:
+    """A synthesis response, read."""
+
+    header: Stamp | None = None
+    first_audio: Stamp | None = None
+    frame: Stamp | None = None
+    last: Stamp | None = None
+    arrivals: list[tuple[Stamp, int]] = field(default_factory=list)
+    size: int = 0
+    malformed: int = 0
+    error: str | None = None
+    usage: dict[str, Any] = field(default_factory=dict)
+
+
+def _lines(exchange: Exchange) -> list[tuple[Stamp, bytes]]:
+    """Split a body into lines, each with the stamp of the chunk that completed it."""
+    found: list[tuple[Stamp, bytes]] = []
+    rest = b""
+    for chunk in exchange.chunks:
+        rest += chunk.data
+        *complete, rest = rest.split(b"\n")
+        found.extend((chunk.at, line.rstrip(b"\r")) for line in complete)
+    if rest.strip() and exchange.chunks:
+        found.append((exchange.chunks[-1].at, rest))
+    return found
+
+
+def _scalars(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Flatten a usage object to its scalars."""
+    flat: dict[str, Any] = {}
+    if isinstance(value, dict):
+        for key, each in value.items():
+            if isinstance(each, dict):
+                flat.update(_scalars(each, f"{prefix}{key}."))
+            elif isinstance(each, int | float | str | bool):
+                flat[f"{prefix}{key}"] = each
+    return flat
+
+
+def _tool_call(choice: dict[str, Any]) -> bool:
+    delta = choice.get("delta")
+    return isinstance(delta, dict) and bool(delta.get("tool_calls"))
+
+
+def read_chat(exchange: Exchange) -> ChatBody:
+    """Read a chat stream (SSE) or a whole chat response (JSON)."""
+    body = ChatBody()
+    if exchange.chunks:
+        body.first_byte = exchange.chunks[0].at
+    content_type = exchange.headers.get("content-type", "")
+    if exchange.status != 200 or "event-stream" not in content_type:
+        return body
+    tool_seen = False
+    for at, line in _lines(exchange):
+        if not line.startswith(b"data:"):
+            if line.strip() and not line.startswith((b":", b"event:", b"id:", b"retry:")):
+                body.malformed += 1
+            continue
+        data = line[5:].strip()
+        if data == b"[DONE]":
+            body.done_at = at
+            continue
+        try:
+            event = json.loads(data)
+        except ValueError:
+            body.malformed += 1
+            continue
+        if not isinstance(event, dict):
+            body.malformed += 1
+            continue
+        if event.get("error"):
+            body.error = json.dumps(event["error"])[:500]
+            continue
+        if isinstance(event.get("model"), str):
+            body.model = event["model"]
+        if isinstance(event.get("usage"), dict):
+            body.usage = _scalars(event["usage"])
+        for choice in event.get("choices") or ():
+            if not isinstance(choice, dict):
+                continue
+            delta = choice.get("delta") or {}
+            if isinstance(delta, dict):
+                text = delta.get("content") or ""
+                reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
+                if isinstance(text, str) and text:
+                    body.deltas.append(ChatDelta(at=at, text=text))
+                if isinstance(reasoning, str) and reasoning:
+                    body.deltas.append(ChatDelta(at=at, reasoning=reasoning))
+            tool_seen = tool_seen or _tool_call(choice)
+            if isinstance(choice.get("finish_reason"), str):
+                body.finish_reason = choice["finish_reason"]
+                body.finish_at = at
+                if tool_seen:
+                    # A tool call counts when it is complete.
+                    body.deltas.append(ChatDelta(at=at, tool_call=True))
+                    tool_seen = False
+    return body
+
+
+_WAV_HEADER = 44
+
+
+def read_speech(exchange: Exchange) -> SpeechBody:
+    """Read a synthesis: raw samples, WAV, an encoded format, or SSE with base64 audio."""
+    body = SpeechBody()
+    if exchange.status != 200 or not exchange.chunks:
+        return body
+    content_type = exchange.headers.get("content-type", "").split(";")[0].strip().lower()
+    body.header = exchange.chunks[0].at
+    if content_type == "text/event-stream":
+        _read_speech_events(exchange, body)
+    else:
+        whole = exchange.chunks[0].data[:4]
+        skip = _WAV_HEADER if whole == b"RIFF" else 0
+        for chunk in exchange.chunks:
+            size = len(chunk.data)
+            audio = max(0, size - skip)
+            skip = max(0, skip - size)
+            if audio:
+                body.arrivals.append((chunk.at, audio))
+    for at, size in body.arrivals:
+        body.size += size
+        if body.first_audio is None:
+            body.first_audio = at
+        # One sample makes a frame: livekit releases what there is at once.
+        if body.frame is None and body.size >= 2:
+            body.frame = at
+        body.last = at
+    return body
+
+
+def _read_speech_events(exchange: Exchange, body: SpeechBody) -> None:
+    for at, line in _lines(exchange):
+        if not line.startswith(b"data:"):
+            continue
+        data = line[5:].strip()
+        if not data or data == b"[DONE]":
+            continue
+        try:
+            event = json.loads(data)
+        except ValueError:
+            body.malformed += 1
+            continue
+        if not isinstance(event, dict):
+            body.malformed += 1
+            continue
+        if event.get("error"):
+            body.error = json.dumps(event["error"])[:500]
+        audio = event.get("delta") or event.get("audio")
+        if event.get("type") == "speech.audio.delta" and isinstance(audio, str):
+            try:
+                size = len(base64.b64decode(audio, validate=True))
+            except (binascii.Error, ValueError):
+                body.malformed += 1
+                continue
+            if size:
+                body.arrivals.append((at, size))
+        if isinstance(event.get("usage"), dict):
+            body.usage = _scalars(event["usage"])

@@ -1,0 +1,180 @@
+"""From what went wrong to a failure's stage and kind.
+
+livekit folds many causes into one ``APIConnectionError``; the exchange at the transport tells them
+apart.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import httpx2
+from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError
+
+from harness.domain.timeline import Stage
+from harness.domain.trial import Failure, FailureKind
+from harness.errors import ProviderError
+from harness.pipeline.bodies import ChatBody, SpeechBody
+from harness.pipeline.recording import Exchange
+
+__all__ = ["chat_failure", "exchange_failure", "failure_of", "speech_failure", "status_kind"]
+
+Redact = Callable[[str], str]
+
+_BY_STATUS = {
+    400: FailureKind.BAD_REQUEST,
+    401: FailureKind.UNAUTHORIZED,
+    402: FailureKind.FORBIDDEN,
+    403: FailureKind.FORBIDDEN,
+    404: FailureKind.NOT_FOUND,
+    408: FailureKind.TIMEOUT,
+    422: FailureKind.BAD_REQUEST,
+    429: FailureKind.RATE_LIMITED,
+}
+_OK = 200
+_CLIENT = 400
+_SERVER = 500
+
+
+def status_kind(status: int) -> FailureKind:
+    """Return the kind of failure that an HTTP status is."""
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if status >= _SERVER:
+        return FailureKind.SERVER_ERROR
+    return FailureKind.BAD_REQUEST
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in found:
+        found.append(current)
+        current = current.__cause__ or current.__context__
+    return found
+
+
+def _kind_of(error: BaseException) -> tuple[FailureKind, int | None]:
+    chain = _causes(error)
+    for each in chain:
+        if isinstance(each, ProviderError):
+            return FailureKind(each.kind), each.status
+    for each in chain:
+        if isinstance(each, APIStatusError) and each.status_code >= _CLIENT:
+            return status_kind(each.status_code), each.status_code
+    for each in chain:
+        if isinstance(each, APITimeoutError | TimeoutError | httpx2.TimeoutException):
+            return FailureKind.TIMEOUT, None
+        if isinstance(each, httpx2.ConnectError | ConnectionRefusedError):
+            return FailureKind.REFUSED, None
+        if isinstance(each, httpx2.RemoteProtocolError):
+            return FailureKind.RESET, None
+        if isinstance(each, httpx2.ReadError | ConnectionResetError | BrokenPipeError):
+            return FailureKind.RESET, None
+        if isinstance(each, json.JSONDecodeError):
+            return FailureKind.MALFORMED, None
+    for each in chain:
+        if isinstance(each, APIStatusError):
+            return FailureKind.STREAM_ERROR, each.status_code
+        if isinstance(each, APIConnectionError):
+            return FailureKind.RESET, None
+        if isinstance(each, APIError):
+            return FailureKind.STREAM_ERROR, None
+    return FailureKind.INTERNAL, None
+
+
+def failure_of(stage: Stage, error: BaseException, redact: Redact) -> Failure:
+    """Describe an error that a stage raised."""
+    if isinstance(error, asyncio.CancelledError):
+        return Failure(stage=stage, kind=FailureKind.INTERNAL, message="cancelled")
+    kind, status = _kind_of(error)
+    said = str(error).strip() or type(error).__name__
+    first = said.splitlines()[0][:300]
+    return Failure(stage=stage, kind=kind, message=redact(first), status=status)
+
+
+def exchange_failure(stage: Stage, exchange: Exchange, redact: Redact) -> Failure | None:
+    """Return what the transport itself shows to have failed, or None."""
+    if exchange.status is not None and exchange.status != _OK:
+        said = b"".join(chunk.data for chunk in exchange.chunks)[:300]
+        text = " ".join(said.decode("utf-8", "replace").split())
+        return Failure(
+            stage=stage,
+            kind=status_kind(exchange.status),
+            message=redact(
+                f"HTTP {exchange.status}: {text}" if text else f"HTTP {exchange.status}"
+            ),
+            status=exchange.status,
+        )
+    error = exchange.error
+    if error is not None and not isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return failure_of(stage, error, redact)
+    return None
+
+
+def chat_failure(exchange: Exchange, body: ChatBody, redact: Redact) -> Failure | None:
+    """Return why a chat response is not a complete answer, or None."""
+    plain = exchange_failure(Stage.LLM, exchange, redact)
+    if plain is not None:
+        return plain
+    if exchange.status is None or isinstance(
+        exchange.error, asyncio.CancelledError | GeneratorExit
+    ):
+        return None
+
+    def failure(kind: FailureKind, message: str) -> Failure:
+        return Failure(stage=Stage.LLM, kind=kind, message=redact(message))
+
+    content_type = exchange.headers.get("content-type", "")
+    if "event-stream" not in content_type:
+        return failure(
+            FailureKind.WRONG_TYPE,
+            f"answered {content_type or 'no content type'}, not an SSE stream",
+        )
+    if body.error is not None:
+        return failure(FailureKind.STREAM_ERROR, f"error in the stream: {body.error}")
+    if body.malformed:
+        return failure(FailureKind.MALFORMED, f"{body.malformed} events could not be read")
+    if exchange.ended is not None and body.finish_reason is None and body.done_at is None:
+        if body.deltas:
+            return failure(
+                FailureKind.TRUNCATED, "the stream ended without a finish reason or [DONE]"
+            )
+        return failure(FailureKind.EMPTY, "the stream ended without an answer")
+    if body.done_at is not None or body.finish_reason is not None:
+        said = any(delta.text.strip() or delta.tool_call for delta in body.deltas)
+        if not said:
+            return failure(FailureKind.EMPTY, "the answer has no text and no tool call")
+    return None
+
+
+_AUDIO_TYPES = ("audio/", "application/octet-stream", "text/event-stream", "binary/")
+
+
+def speech_failure(exchange: Exchange, body: SpeechBody, redact: Redact) -> Failure | None:
+    """Return why a synthesis response is not audio, or None."""
+    plain = exchange_failure(Stage.TTS, exchange, redact)
+    if plain is not None:
+        return plain
+    if exchange.status is None or isinstance(
+        exchange.error, asyncio.CancelledError | GeneratorExit
+    ):
+        return None
+
+    def failure(kind: FailureKind, message: str) -> Failure:
+        return Failure(stage=Stage.TTS, kind=kind, message=redact(message))
+
+    content_type = exchange.headers.get("content-type", "").lower()
+    if content_type and not content_type.startswith(_AUDIO_TYPES):
+        return failure(FailureKind.WRONG_TYPE, f"answered {content_type}, not audio")
+    if body.error is not None:
+        return failure(FailureKind.STREAM_ERROR, f"error in the stream: {body.error}")
+    if body.malformed:
+        return failure(FailureKind.MALFORMED, f"{body.malformed} events could not be read")
+    if exchange.ended is not None and body.size == 0:
+        return failure(FailureKind.EMPTY, "answered with no audio")
+    promised = exchange.headers.get("content-length")
+    received = sum(len(chunk.data) for chunk in exchange.chunks)
+    if promised is not None and promised.isdigit() and received < int(promised):
+        return failure(FailureKind.TRUNCATED, f"{received} of {promised} bytes came")
+    return None

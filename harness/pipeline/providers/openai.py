@@ -1,0 +1,111 @@
+"""OpenAI and every endpoint that speaks its protocols."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import openai as openai_sdk
+from livekit.agents import NOT_GIVEN, llm, stt, tts
+from livekit.plugins import openai
+
+from harness.domain.providers import PROVIDERS
+from harness.domain.suite import StageSettings
+from harness.domain.timeline import Stage
+from harness.pipeline.place import Place
+from harness.pipeline.transport import timed_client
+
+__all__ = ["compatible_llm", "compatible_stt", "compatible_tts", "make_llm", "make_stt", "make_tts"]
+
+_SPEC = PROVIDERS["openai"]
+_LLM_OPTIONS = (
+    "temperature",
+    "top_p",
+    "max_completion_tokens",
+    "reasoning_effort",
+    "service_tier",
+    "extra_headers",
+    "extra_body",
+)
+
+
+def _client(place: Place, base_url: str, key: str) -> openai_sdk.AsyncClient:
+    return openai_sdk.AsyncClient(
+        api_key=key,
+        base_url=base_url,
+        max_retries=0,
+        http_client=timed_client(
+            label=place.request_label, timeout_s=place.options.request_timeout_s
+        ),
+    )
+
+
+def compatible_llm(
+    place: Place, *, base_url: str, key: str, model: str, options: Mapping[str, Any]
+) -> llm.LLM[Any]:
+    """Return livekit's OpenAI LLM on a stamped transport."""
+    given = {name: options[name] for name in _LLM_OPTIONS if name in options}
+    return openai.LLM(model=model, client=_client(place, base_url, key), **given)
+
+
+def compatible_tts(
+    place: Place, *, base_url: str, key: str, model: str, voice: str, options: Mapping[str, Any]
+) -> tts.TTS[Any]:
+    """Return livekit's OpenAI TTS on a stamped transport; its audio format is always explicit."""
+    return openai.TTS(
+        model=model,
+        voice=voice,
+        speed=float(options.get("speed", 1.0)),
+        instructions=options.get("instructions", NOT_GIVEN),
+        response_format=options.get("response_format", place.options.tts_format),
+        client=_client(place, base_url, key),
+    )
+
+
+def compatible_stt(
+    place: Place, *, base_url: str, key: str, model: str, options: Mapping[str, Any]
+) -> stt.STT[Any]:
+    """Return livekit's OpenAI STT over REST on a stamped transport."""
+    return openai.STT(
+        model=model,
+        language=options.get("language", "en"),
+        prompt=options.get("prompt", NOT_GIVEN),
+        client=_client(place, base_url, key),
+    )
+
+
+def _address(place: Place, settings: StageSettings, profile: str) -> tuple[str, str]:
+    if place.emulated:
+        return f"{place.gateway_root(settings, profile)}/v1", place.gateway_key or ""
+    options = settings.options
+    variable = str(options.get("api_key_variable", "OPENAI_API_KEY"))
+    base_url = options.get("base_url") or place.variable(
+        "OPENAI_BASE_URL", "https://api.openai.com/v1"
+    )
+    return str(base_url), place.required(variable, "key of the OpenAI-compatible endpoint")
+
+
+def make_llm(place: Place, settings: StageSettings) -> llm.LLM[Any]:
+    """Build the LLM of a candidate."""
+    base_url, key = _address(place, settings, "exact")
+    model = settings.model or _SPEC.stages[Stage.LLM].default_model or ""
+    return compatible_llm(place, base_url=base_url, key=key, model=model, options=settings.options)
+
+
+def make_tts(place: Place, settings: StageSettings) -> tts.TTS[Any]:
+    """Build the TTS of a candidate."""
+    base_url, key = _address(place, settings, "exact")
+    spec = _SPEC.stages[Stage.TTS]
+    return compatible_tts(
+        place,
+        base_url=base_url,
+        key=key,
+        model=settings.model or spec.default_model or "",
+        voice=settings.voice or spec.default_voice or "",
+        options=settings.options,
+    )
+
+
+def make_stt(place: Place, settings: StageSettings) -> stt.STT[Any]:
+    """Build the STT of a candidate."""
+    base_url, key = _address(place, settings, "exact")
+    model = settings.model or _SPEC.stages[Stage.STT].default_model or ""
+    return compatible_stt(place, base_url=base_url, key=key, model=model, options=settings.options)

@@ -1,0 +1,186 @@
+"""What the probes write down while a turn runs: lists that only grow.
+
+Nothing here parses, formats or does I/O between two marks: a probe stamps and appends. The
+:class:`Recorder` of a trial is found through a context variable, because livekit creates the tasks
+that do the work; each task inherits the context of the trial that caused it, so trials that run at
+once in one process never mix.
+"""
+
+import contextvars
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from harness.clock import Work, read_work
+from harness.domain.timeline import Stage
+from harness.domain.trial import Wait
+from harness.pipeline.observer import SttRecorder
+
+__all__ = [
+    "CURRENT_CALL",
+    "CURRENT_NODE",
+    "CURRENT_RECORDER",
+    "Call",
+    "Exchange",
+    "Node",
+    "Problem",
+    "Recorder",
+    "Stamp",
+    "stamp",
+]
+
+
+class Stamp(NamedTuple):
+    """An instant and the work that this thread had done by then."""
+
+    ns: int
+    work: Work
+
+
+def stamp() -> Stamp:
+    """Read the clock first, the work after: the instant is the mark."""
+    now = time.perf_counter_ns()
+    return Stamp(now, read_work())
+
+
+class Chunk(NamedTuple):
+    """Bytes of a response as the transport delivered them."""
+
+    at: Stamp
+    data: bytes
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One HTTP request and its response, or one use of a socket, at the transport."""
+
+    url: str
+    opened: Stamp
+    sent: Stamp | None = None
+    headers_at: Stamp | None = None
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    chunks: list[Chunk] = field(default_factory=list)
+    trace: list[tuple[str, int]] = field(default_factory=list)
+    ended: Stamp | None = None
+    error: BaseException | None = None
+    request_id: str | None = None
+
+
+@dataclass(slots=True)
+class Call:
+    """One call of an LLM or TTS client."""
+
+    stage: Stage
+    index: int
+    opened: Stamp
+    text: str = ""
+    exchanges: list[Exchange] = field(default_factory=list)
+    node: "Node | None" = None
+    last_item: str | None = None
+    context_items: int = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+    first_text: Stamp | None = None
+    ended: Stamp | None = None
+    pieces: list[tuple[Stamp, str]] = field(default_factory=list)
+    frames: list[tuple[Stamp, int]] = field(default_factory=list)
+    finished: bool = False
+
+
+@dataclass(slots=True)
+class Node:
+    """One run of an agent's LLM or TTS node."""
+
+    stage: Stage
+    index: int
+    opened: Stamp
+    pieces: list[tuple[Stamp, str]] = field(default_factory=list)
+    first_output: Stamp | None = None
+    tool_call: bool = False
+    input_ended: Stamp | None = None
+    ended: Stamp | None = None
+    cancelled: bool = False
+
+
+class TranscriptEvent(NamedTuple):
+    """A transcript as it left the STT node."""
+
+    at: Stamp
+    received: Stamp | None
+    kind: str
+    text: str
+
+
+class Problem(NamedTuple):
+    """An error that a stage reported."""
+
+    at_ns: int
+    stage: Stage
+    error: BaseException
+
+
+class Recorder:
+    """Everything that one trial's probes saw.
+
+    Attributes:
+        transcripts: transcript events in order.
+        calls: LLM and TTS calls in order.
+        nodes: runs of LLM and TTS nodes in order.
+        commits: instants at which the agent committed the user's turn.
+        vad_ends: (instant, seconds of silence, seconds of inference) of the detector's verdicts.
+        speech_ends: instants at which the STT itself said that speech had ended.
+        eot: (instant, probability, threshold) of the turn detector's predictions.
+        waits: known waits of the turn.
+        problems: errors in order.
+        reported: LiveKit's own numbers.
+        speech_sent: when the frame with the last speech sample was handed to the STT's transport.
+        stt_facts: what the STT said of itself.
+        tool_runs: (start, end) of tools.
+        stt: what the STT's transport saw, where the plugin tells.
+        received: stamps of the messages that carried transcripts, by their instant.
+    """
+
+    def __init__(self) -> None:
+        self.transcripts: list[TranscriptEvent] = []
+        self.calls: list[Call] = []
+        self.nodes: list[Node] = []
+        self.commits: list[Stamp] = []
+        self.vad_ends: list[tuple[Stamp, float, float]] = []
+        self.speech_ends: list[Stamp] = []
+        self.eot: list[tuple[int, float, float]] = []
+        self.waits: list[Wait] = []
+        self.problems: list[Problem] = []
+        self.reported: dict[str, float] = {}
+        self.speech_sent: Stamp | None = None
+        self.stt_facts: dict[str, Any] = {}
+        self.tool_runs: list[tuple[int, int]] = []
+        self.stt = SttRecorder()
+        self.received: dict[int, Stamp] = {}
+
+    def open_call(self, stage: Stage, text: str = "") -> Call:
+        """Record that a client is called now."""
+        call = Call(stage=stage, index=len(self.calls), opened=stamp(), text=text)
+        self.calls.append(call)
+        return call
+
+    def open_node(self, stage: Stage) -> Node:
+        """Record that a node starts now."""
+        node = Node(stage=stage, index=len(self.nodes), opened=stamp())
+        self.nodes.append(node)
+        return node
+
+    def problem(self, stage: Stage, error: BaseException) -> None:
+        """Record an error."""
+        self.problems.append(Problem(time.perf_counter_ns(), stage, error))
+
+
+CURRENT_RECORDER: contextvars.ContextVar[Recorder | None] = contextvars.ContextVar(
+    "turnbench_recorder", default=None
+)
+CURRENT_NODE: contextvars.ContextVar[Node | None] = contextvars.ContextVar(
+    "turnbench_node", default=None
+)
+CURRENT_CALL: contextvars.ContextVar[Call | None] = contextvars.ContextVar(
+    "turnbench_call", default=None
+)

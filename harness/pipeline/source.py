@@ -1,0 +1,142 @@
+"""The caller's microphone: recorded speech on an absolute schedule.
+
+Frame *k* is released when its last sample is due, at ``origin + (k + 1) × frame``; a late frame
+never moves the ones after it. Before the recording the line carries a lead-in, after it silence or
+room tone until the trial ends, as a telephone line does.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from livekit import rtc
+from livekit.agents.voice import io
+
+from harness.pipeline.recording import Stamp, stamp
+
+__all__ = ["PIPELINE_RATE", "Line", "PacedInput", "room_tone"]
+
+PIPELINE_RATE = 16_000
+_NS = 1_000_000_000
+
+
+def room_tone(samples: int, *, seed: int = 7) -> bytes:
+    """Return faint pink-ish noise at about -70 dBFS: 16-bit mono, the same for each seed."""
+    generator = np.random.default_rng(seed)
+    white = generator.standard_normal(samples + 8)
+    tone = np.convolve(white, np.hanning(9) / np.hanning(9).sum(), mode="valid")[:samples]
+    tone *= 10 ** (-70 / 20) / (float(np.sqrt(np.mean(tone**2))) or 1.0)
+    return bytes((tone * 32767).astype("<i2").tobytes())
+
+
+@dataclass(slots=True)
+class Line:
+    """What the microphone picks up: lead-in, recording, then the open line.
+
+    Attributes:
+        pcm: the recording, 16-bit mono at 16 kHz.
+        frame_ms: length of a frame.
+        lead_in_frames: frames before the recording's first sample.
+        trailing: a second of what follows, repeated; empty for digital silence.
+    """
+
+    pcm: bytes
+    frame_ms: int
+    lead_in_frames: int
+    trailing: bytes = b""
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of one frame."""
+        return PIPELINE_RATE * self.frame_ms // 1000 * 2
+
+    @property
+    def frame_ns(self) -> int:
+        """Length of one frame in nanoseconds."""
+        return self.frame_ms * 1_000_000
+
+    def frame(self, index: int) -> bytes:
+        """Return the samples of frame ``index``; frame 0 is the first of the lead-in."""
+        size = self.frame_bytes
+        start = (index - self.lead_in_frames) * size
+        if start >= 0:
+            part = self.pcm[start : start + size]
+            if len(part) == size:
+                return part
+            return part + self._open_line(index, size - len(part))
+        return self._open_line(index, size)
+
+    def _open_line(self, index: int, size: int) -> bytes:
+        if not self.trailing:
+            return bytes(size)
+        offset = index * self.frame_bytes % (len(self.trailing) - size)
+        return self.trailing[offset : offset + size]
+
+
+class PacedInput(io.AudioInput):
+    """livekit's audio input, fed from a :class:`Line` on the schedule.
+
+    Args:
+        line: what is played.
+        speech_end_ns: from the recording's first sample; None where there is no speech.
+    """
+
+    def __init__(self, line: Line, speech_end_ns: int | None) -> None:
+        super().__init__(label="turnbench")
+        self._line = line
+        self._index = 0
+        self._origin: int | None = None
+        self._closed = False
+        self._begun = asyncio.Event()
+        lead_in_ns = line.lead_in_frames * line.frame_ns
+        self._speech_frame = (
+            None if speech_end_ns is None else (lead_in_ns + speech_end_ns - 1) // line.frame_ns
+        )
+        self.lateness: list[int] = []
+        self.speech_released: Stamp | None = None
+        self.speech_released_due: int | None = None
+
+    def begin(self) -> int:
+        """Start the schedule now; return when the recording's first sample is due."""
+        self._origin = time.perf_counter_ns()
+        self._begun.set()
+        return self._origin + self._line.lead_in_frames * self._line.frame_ns
+
+    @property
+    def sample_of_speech_end(self) -> int | None:
+        """The number of samples released when the last speech sample has been."""
+        if self._speech_frame is None:
+            return None
+        return (self._speech_frame + 1) * (self._line.frame_bytes // 2)
+
+    async def __anext__(self) -> rtc.AudioFrame:
+        """Wait until the next frame is due and return it."""
+        await self._begun.wait()
+        if self._closed or self._origin is None:
+            raise StopAsyncIteration
+        line = self._line
+        index = self._index
+        self._index += 1
+        data = line.frame(index)
+        frame = rtc.AudioFrame(
+            data=data,
+            sample_rate=PIPELINE_RATE,
+            num_channels=1,
+            samples_per_channel=len(data) // 2,
+        )
+        due = self._origin + (index + 1) * line.frame_ns
+        while (remaining := due - time.perf_counter_ns()) > 0:
+            await asyncio.sleep(remaining / _NS)
+            if self._closed:
+                raise StopAsyncIteration
+        if index == self._speech_frame:
+            self.speech_released = stamp()
+            self.speech_released_due = due
+        self.lateness.append(time.perf_counter_ns() - due)
+        return frame
+
+    def close(self) -> None:
+        """Hang up."""
+        self._closed = True
+        self._begun.set()

@@ -1,0 +1,276 @@
+"""The stage driver: each stage alone, under fixed input.
+
+The STT hears the paced utterance and is told to finalize at the known end of speech; the LLM is
+asked with the reference text; the TTS speaks a fixed text. No turn detector and no coupling between
+stages, so models and voices are compared with few trials.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from livekit.agents import APIError, llm, stt, utils
+from livekit.agents.inference import VAD
+
+from harness.domain.driver import PlayableUtterance, ReplyAudio
+from harness.domain.suite import Candidate
+from harness.domain.timeline import Stage
+from harness.domain.trial import FailedTrial, Failure, FailureKind, Trial, TrialKey
+from harness.pipeline.assembly import Schedule, assemble
+from harness.pipeline.failures import failure_of
+from harness.pipeline.health import health
+from harness.pipeline.performer import Base, connect_options, line_for, primary_failure
+from harness.pipeline.probes import on_speech_event
+from harness.pipeline.recording import CURRENT_RECORDER, Recorder, Stamp, stamp
+from harness.pipeline.sink import PlayoutClock
+from harness.pipeline.source import PacedInput
+
+__all__ = ["STAGE_TEXTS", "StagePerformer"]
+
+_NS = 1_000_000_000
+_SETTLE_S = 0.15
+"""How long the STT is listened to after its final, for a further one."""
+
+STAGE_TEXTS = (
+    "Your kitchen lights are now set to a warm white at forty percent.",
+    "The next train to the airport leaves at seven fifteen from platform four.",
+    "I have added apples, bread and two bottles of milk to your shopping list.",
+    "It will be mostly sunny today, with a high of twenty two degrees.",
+    "Your appointment with Doctor Lee is on Thursday at half past nine.",
+    "I could not find that song, but here is one that sounds much like it.",
+)
+"""What the TTS speaks where the suite names no texts: sentences of an assistant."""
+
+
+class StagePerformer(Base):
+    """Performs each stage of a candidate alone."""
+
+    driver = "stage"
+
+    async def perform(
+        self, key: TrialKey, candidate: Candidate, utterance: PlayableUtterance
+    ) -> tuple[Trial | FailedTrial, ReplyAudio | None]:
+        """Measure the candidate's stages one after the other and return what happened."""
+        cold = await self.before(key)
+        self._running += 1
+        try:
+            return await asyncio.create_task(self._perform(key, candidate, utterance, cold=cold))
+        finally:
+            self._running -= 1
+
+    async def _perform(
+        self, key: TrialKey, candidate: Candidate, utterance: PlayableUtterance, *, cold: bool
+    ) -> tuple[Trial | FailedTrial, ReplyAudio | None]:
+        recorder = Recorder()
+        CURRENT_RECORDER.set(recorder)
+        started = time.perf_counter_ns()
+        source = PacedInput(line_for(utterance, self._suite), utterance.speech_end_ns)
+        sink = PlayoutClock()
+        clients = self._clients
+        failure: Failure | None = None
+        origin = started
+        async with utils.http_context.open():
+            if clients.stt is not None:
+                origin, failure = await self._hear(clients.stt, recorder, source, utterance)
+            text = utterance.utterance.reference
+            if failure is None and clients.llm is not None and text:
+                client = clients.llm
+                failure = await self._bounded(
+                    Stage.LLM, recorder, lambda: self._ask(client, recorder, candidate, text)
+                )
+            if failure is None and clients.tts is not None:
+                texts = self._suite.stage_texts or STAGE_TEXTS
+                spoken = texts[(key.order + key.repeat) % len(texts)]
+                speaker = clients.tts
+                failure = await self._bounded(
+                    Stage.TTS, recorder, lambda: self._speak(speaker, recorder, sink, spoken)
+                )
+        source.close()
+        await sink.aclose()
+        ended = time.perf_counter_ns()
+        start, end = utterance.speech_start_ns, utterance.speech_end_ns
+        turn = assemble(
+            recorder=recorder,
+            schedule=Schedule(
+                origin_ns=origin,
+                audio_end_ns=origin + len(utterance.pcm) // 2 * _NS // 16_000,
+                speech_start_ns=None if start is None else origin + start,
+                speech_end_ns=None if end is None else origin + end,
+                released=source.speech_released,
+                released_due_ns=source.speech_released_due,
+            ),
+            options=self._suite.session,
+            sink=sink,
+            utterance=utterance.utterance.id,
+            redact=self._redact,
+        )
+        failure = primary_failure(recorder, turn, self._redact) or failure
+        if (
+            failure is None
+            and turn.reply is not None
+            and turn.reply.leading_silence >= turn.reply.samples
+        ):
+            failure = Failure(
+                stage=Stage.TTS, kind=FailureKind.SILENT, message="the synthesised audio is silent"
+            )
+        reply = (
+            ReplyAudio(pcm=sink.pcm(), sample_rate=sink.rate)
+            if self._suite.keep_audio and sink.rate
+            else None
+        )
+        common: dict[str, Any] = {
+            "key": key,
+            "driver": self.driver,
+            "started_ns": started,
+            "ended_ns": ended,
+            "turns": (turn,),
+            "health": health(source.lateness, self._watch, started, ended),
+            "cold": cold,
+        }
+        if failure is not None:
+            return FailedTrial(failure=failure, **common), reply
+        return Trial(**common), reply
+
+    async def _bounded(
+        self, stage: Stage, recorder: Recorder, run: Callable[[], Awaitable[Failure | None]]
+    ) -> Failure | None:
+        """Run a stage within the suite's time-out for a reply."""
+        limit = self._suite.timeouts.reply_s
+        try:
+            async with asyncio.timeout(limit):
+                return await run()
+        except TimeoutError:
+            return Failure(
+                stage=stage, kind=FailureKind.TIMEOUT, message=f"did not end within {limit:g} s"
+            )
+        except Exception as error:  # noqa: BLE001  (a plugin may raise anything)
+            recorder.problem(stage, error)
+            return failure_of(stage, error, self._redact)
+
+    async def _hear(
+        self, client: Any, recorder: Recorder, source: PacedInput, utterance: PlayableUtterance
+    ) -> tuple[int, Failure | None]:
+        """Play the utterance to the STT, finalize at the speech end, wait for the final."""
+        adapter: stt.StreamAdapter | None = None
+        if not client.capabilities.streaming:
+            adapter = stt.StreamAdapter(stt=client, vad=VAD(model="silero"))
+            client = adapter
+        stream = client.stream(conn_options=connect_options(self._suite))
+        heard = asyncio.Event()
+        origin = source.begin()
+        end = utterance.speech_end_ns
+        due = origin + (end if end is not None else len(utterance.pcm) // 2 * _NS // 16_000)
+
+        async def feed() -> None:
+            sample = source.sample_of_speech_end
+            pushed = 0
+            finalized = False
+            async for frame in source:
+                with contextlib.suppress(RuntimeError):
+                    stream.push_frame(frame)
+                pushed += frame.samples_per_channel
+                if sample is not None and pushed >= sample and not finalized:
+                    finalized = True
+                    with contextlib.suppress(RuntimeError):
+                        stream.flush()
+
+        async def listen() -> None:
+            async for event in _events(stream):
+                on_speech_event(recorder, event)
+                final = event.type is stt.SpeechEventType.FINAL_TRANSCRIPT
+                if final and time.perf_counter_ns() >= due:
+                    heard.set()
+
+        failure: Failure | None = None
+        feeding = asyncio.create_task(feed())
+        listening = asyncio.create_task(listen())
+        waiting = asyncio.create_task(heard.wait())
+        timeout_s = self._suite.timeouts.transcript_s if end is not None else 1.0
+        try:
+            remaining = (due - time.perf_counter_ns()) / _NS + timeout_s
+            done, _ = await asyncio.wait(
+                {listening, waiting}, timeout=remaining, return_when=asyncio.FIRST_COMPLETED
+            )
+            if waiting in done:
+                await asyncio.sleep(_SETTLE_S)
+            elif listening in done and (error := listening.exception()) is not None:
+                recorder.problem(Stage.STT, error)
+                failure = failure_of(Stage.STT, error, self._redact)
+            elif end is not None:
+                failure = Failure(
+                    stage=Stage.STT,
+                    kind=FailureKind.NO_TRANSCRIPT,
+                    message=f"no final transcript within {timeout_s:g} s of the speech end",
+                )
+        finally:
+            source.close()
+            for task in (feeding, listening, waiting):
+                task.cancel()
+            await asyncio.gather(feeding, listening, waiting, return_exceptions=True)
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(5):
+                    await stream.aclose()
+            if adapter is not None:
+                await adapter.aclose()
+        sample = source.sample_of_speech_end
+        entry = recorder.stt.log.entry(sample - 1) if sample is not None else None
+        if entry is not None:
+            recorder.speech_sent = Stamp(entry[0], entry[1])
+        return origin, failure
+
+    async def _ask(
+        self, client: llm.LLM[Any], recorder: Recorder, candidate: Candidate, text: str
+    ) -> Failure | None:
+        """Ask the LLM with the reference text and read its answer to the end."""
+        context = llm.ChatContext.empty()
+        context.add_message(role="system", content=candidate.instructions)
+        context.add_message(role="user", content=text)
+        stream = client.chat(chat_ctx=context, conn_options=connect_options(self._suite))
+        call = next(each for each in reversed(recorder.calls) if each.stage is Stage.LLM)
+        async with stream:
+            async for chunk in stream:
+                delta = chunk.delta
+                if delta is None:
+                    continue
+                content = delta.content or ""
+                if content or delta.tool_calls:
+                    at = stamp()
+                    call.pieces.append((at, content))
+                    if call.first_text is None and (content.strip() or delta.tool_calls):
+                        call.first_text = at
+        call.ended = stamp()
+        return None
+
+    async def _speak(
+        self, client: Any, recorder: Recorder, sink: PlayoutClock, text: str
+    ) -> Failure | None:
+        """Synthesise a text and play it out."""
+        options = connect_options(self._suite)
+        try:
+            if client.capabilities.streaming:
+                async with client.stream(conn_options=options) as stream:
+                    stream.push_text(text)
+                    stream.end_input()
+                    async for audio in stream:
+                        await sink.capture_frame(audio.frame)
+            else:
+                async with client.synthesize(text, conn_options=options) as chunks:
+                    async for audio in chunks:
+                        await sink.capture_frame(audio.frame)
+        except APIError as error:
+            recorder.problem(Stage.TTS, error)
+            return failure_of(Stage.TTS, error, self._redact)
+        finally:
+            sink.flush()
+        if not sink.rate:
+            return Failure(
+                stage=Stage.TTS, kind=FailureKind.EMPTY, message="the synthesis gave no audio"
+            )
+        return None
+
+
+async def _events(stream: Any) -> AsyncIterator[stt.SpeechEvent]:
+    async for event in stream:
+        yield event

@@ -1,0 +1,127 @@
+"""The HTTP transport with a stamp on every chunk, before anything parses it.
+
+livekit's OpenAI plugin takes a client; ours differs from the plugin's own in its transport alone:
+each body chunk is stamped when the connection hands it over, and httpcore's trace events tell when
+the request had been written and whether a connection was opened for it. The pool is sized so that
+concurrent trials never queue in it unseen; if one does, the wait is known as ``pool``.
+"""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import httpx2
+
+from harness.pipeline.recording import CURRENT_CALL, Chunk, Exchange, stamp
+
+__all__ = ["REQUEST_HEADER", "TimedTransport", "timed_client"]
+
+REQUEST_HEADER = "x-turnbench-request"
+"""Joins an exchange with the gateway's truth; sent to loopback gateways only."""
+
+_SECRET_HEADERS = frozenset({"authorization", "set-cookie", "cookie", "api-key", "x-api-key"})
+
+
+class _TimedStream(httpx2.AsyncByteStream):
+    """A response body whose chunks are stamped on arrival."""
+
+    def __init__(self, inner: Any, exchange: Exchange) -> None:
+        self._inner = inner
+        self._exchange = exchange
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        exchange = self._exchange
+        chunks = exchange.chunks
+        try:
+            async for data in self._inner:
+                chunks.append(Chunk(stamp(), data))
+                yield data
+        except BaseException as error:
+            exchange.error = error
+            raise
+        finally:
+            exchange.ended = stamp()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class TimedTransport(httpx2.AsyncBaseTransport):
+    """An HTTP transport that records exchanges into the current call.
+
+    Args:
+        inner: the transport that does the work.
+        label: prefix of the request ids sent to a gateway; None sends none.
+    """
+
+    def __init__(self, inner: httpx2.AsyncBaseTransport, *, label: str | None = None) -> None:
+        self._inner = inner
+        self._label = label
+        self._count = 0
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request, recording it when a call is current."""
+        call = CURRENT_CALL.get()
+        if call is None:
+            return await self._inner.handle_async_request(request)
+        exchange = Exchange(
+            url=f"{request.url.scheme}://{request.url.host}{request.url.path}", opened=stamp()
+        )
+        call.exchanges.append(exchange)
+        if self._label is not None:
+            self._count += 1
+            exchange.request_id = f"{self._label}-{self._count}"
+            request.headers[REQUEST_HEADER] = exchange.request_id
+        trace = exchange.trace
+
+        async def on_event(name: str, _info: Mapping[str, Any]) -> None:
+            trace.append((name, time.perf_counter_ns()))
+            if name.endswith("send_request_body.complete"):
+                exchange.sent = stamp()
+
+        request.extensions = {**request.extensions, "trace": on_event}
+        try:
+            response = await self._inner.handle_async_request(request)
+        except BaseException as error:
+            exchange.error = error
+            exchange.ended = stamp()
+            raise
+        exchange.headers_at = stamp()
+        exchange.status = response.status_code
+        exchange.headers = {
+            name.lower(): value
+            for name, value in response.headers.items()
+            if name.lower() not in _SECRET_HEADERS
+        }
+        response.stream = _TimedStream(response.stream, exchange)
+        return response
+
+    async def aclose(self) -> None:
+        """Close the transport below."""
+        await self._inner.aclose()
+
+
+def timed_client(
+    *, label: str | None, timeout_s: float, connections: int = 256
+) -> httpx2.AsyncClient:
+    """Return an HTTP client with a stamped transport.
+
+    Args:
+        label: prefix of request ids for a gateway's truth, or None.
+        timeout_s: for connect, write and pool, and for each gap in reading.
+        connections: the pool's size.
+    """
+    transport = httpx2.AsyncHTTPTransport(
+        limits=httpx2.Limits(
+            max_connections=connections,
+            max_keepalive_connections=connections,
+            keepalive_expiry=120,
+        ),
+        # The environment's proxies would lie in the path unseen.
+        trust_env=False,
+    )
+    return httpx2.AsyncClient(
+        transport=TimedTransport(transport, label=label),
+        timeout=httpx2.Timeout(timeout_s),
+        follow_redirects=True,
+    )
