@@ -53,8 +53,11 @@ def is_sha256(value: str) -> bool:
 
 
 def is_utterance_id(value: str) -> bool:
-    """Tell whether ``value`` can name an utterance: no slash, no control character, not a dot."""
-    return _ID.fullmatch(value) is not None and value not in {".", ".."}
+    """Tell whether ``value`` can name an utterance, and so a file.
+
+    That is 1 to 160 characters, no slash, no control character, no blank at an end, no dot alone.
+    """
+    return len(value) <= 160 and _ID.fullmatch(value) is not None and value not in {".", ".."}
 
 
 def is_expectation(value: object) -> TypeGuard[Expectation]:
