@@ -69,11 +69,13 @@ class Audio:
         samples: mono, int16, shape ``(n,)``, n > 0, not writeable.
         sample_rate: of the file, in hertz.
         channels: of the file, before the downmix.
+        channels_agree: whether all channels hold the same, so that the downmix changes nothing.
     """
 
     samples: Samples
     sample_rate: int
     channels: int
+    channels_agree: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what is not mono 16-bit audio."""
@@ -144,7 +146,9 @@ def load_audio(path: Path, *, channel: int | None = None) -> Audio:
             f"{path}: float samples reach {peak:.4g} times full scale:"
             " scale them to -1..1, or export 16-bit PCM"
         )
-    return Audio(samples=_to_int16(mono), sample_rate=rate, channels=channels)
+    # A lossy codec's two channels may differ in the last bits.
+    agree = channels == 1 or bool(np.max(np.abs(frames - frames[:, :1])) <= 4 / FULL_SCALE)
+    return Audio(samples=_to_int16(mono), sample_rate=rate, channels=channels, channels_agree=agree)
 
 
 def to_pipeline(audio: Audio, rate: int = PIPELINE_RATE) -> Samples:

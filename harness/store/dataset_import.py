@@ -172,9 +172,9 @@ def _write(
         row["sha256"] = sha256_file(stored)
         if row.get("text", "") is None and "slots" not in row:
             cautions.append(f"{source.where}: no words are given: its word errors will be missing")
-        if audio.channels > 1 and row.get("channel") is None:
+        if not audio.channels_agree and row.get("channel") is None:
             cautions.append(
-                f"{source.where}: {audio.channels} channels are mixed into one:"
+                f"{source.where}: {audio.channels} channels that differ are mixed into one:"
                 " give the channel of the speaker, if it is not on all"
             )
         rows.append(row)
