@@ -1,0 +1,511 @@
+"""The report as one HTML page: no network, no second file.
+
+The page holds its style, its script and its data. Texts reach it in two ways, both closed to
+markup: through jinja2 with autoescape, and through JSON in which ``<``, ``>`` and ``&`` are written
+as escapes. A content security policy allows the page's own scripts by their hash and nothing from
+elsewhere. Trial details are packed by gzip in chunks, unpacked when one is opened.
+"""
+
+import base64
+import gzip
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from harness.report.format import Cell, CellState, milliseconds, percent
+from harness.report.view import (
+    Bar,
+    BarKind,
+    ComparisonView,
+    PlainTable,
+    ReportView,
+    TrialView,
+    TurnView,
+    WaterfallView,
+)
+
+__all__ = ["AudioClip", "embed_json", "render_html"]
+
+CHUNK = 64
+_STAGES = (
+    ("stt", "STT"),
+    ("endpointing", "Endpointing"),
+    ("llm", "LLM"),
+    ("tts", "TTS"),
+    ("playout", "Playout"),
+    ("harness", "Harness"),
+)
+_STAGE_NAMES = dict(_STAGES)
+_KINDS = (
+    (BarKind.PROVIDER, "provider"),
+    (BarKind.CLIENT, "client"),
+    (BarKind.WAIT, "known wait"),
+    (BarKind.UNATTRIBUTED, "unattributed"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AudioClip:
+    """A reply's audio to embed.
+
+    Attributes:
+        media_type: "audio/wav" or another that browsers play.
+        data: the file's bytes.
+    """
+
+    media_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mark:
+    """A statistic on a column's scale, in percent of its width."""
+
+    at: float
+    low: float | None
+    high: float | None
+    main: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _BarBox:
+    """A bar of the waterfall, in percent of the track."""
+
+    left: float
+    width: float
+    stage: str
+    kind: str
+    text: str
+    tip: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _WaterfallRow:
+    """A waterfall with the places of its bars."""
+
+    view: WaterfallView
+    bars: tuple[_BarBox, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _WaterfallGroup:
+    """The waterfalls of one candidate."""
+
+    candidate: int
+    rows: tuple[_WaterfallRow, ...] = field(default_factory=tuple)
+
+
+def embed_json(value: object) -> Markup:
+    """Return JSON that no HTML parser can leave: ``<``, ``>``, ``&`` and U+2028/9 are escaped."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in ("<", ">", "&", "\u2028", "\u2029"):
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    # A lone surrogate in a provider's text cannot be written as UTF-8.
+    return Markup(text.encode("utf-8", "backslashreplace").decode("utf-8"))  # noqa: S704
+
+
+def _micro(ns: int | None) -> int | None:
+    return None if ns is None else round(ns / 1000)
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _clean(value: float | None) -> float | None:
+    if value is None or not math.isfinite(value):
+        return None
+    return round(value, 4)
+
+
+def _turn(turn: TurnView) -> dict[str, Any]:
+    return {
+        "s": None if turn.speech is None else [_micro(turn.speech[0]), _micro(turn.speech[1])],
+        "e": _micro(turn.audio_end_ns),
+        "w": _base64(turn.speech_peaks),
+        "b": [
+            [bar.label, bar.stage, bar.kind.value, _micro(bar.start_ns), _micro(bar.end_ns)]
+            for bar in turn.bars
+        ],
+        "m": [[name, _micro(at)] for name, at in turn.marks],
+        "x": [[each.kind, each.text, _micro(each.at_ns), each.late] for each in turn.transcripts],
+        "q": [
+            {
+                "i": each.id,
+                "s": each.stage,
+                "c": each.cause,
+                "p": each.parent,
+                "x": each.cancelled,
+                "a": _micro(each.start_ns),
+                "e": _micro(each.end_ns),
+                "t": [_micro(at) for at in each.arrivals],
+                "l": each.lines,
+                "f": each.failure,
+            }
+            for each in turn.requests
+        ],
+        "r": None
+        if turn.reply is None
+        else {
+            "g": [[_micro(start), _micro(end)] for start, end in turn.reply.segments],
+            "p": _base64(turn.reply.peaks),
+            "o": turn.reply.audio,
+        },
+        "d": [[piece.kind.value, piece.reference, piece.heard] for piece in turn.pieces],
+        "y": turn.reply_text,
+        "o": turn.reported,
+    }
+
+
+def _chunks(trials: Sequence[TrialView]) -> list[Markup]:
+    packed: list[Markup] = []
+    for first in range(0, len(trials), CHUNK):
+        part = [
+            {"t": [_turn(turn) for turn in trial.turns], "f": trial.facts}
+            for trial in trials[first : first + CHUNK]
+        ]
+        text = json.dumps(part, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        octets = text.encode("utf-8", "backslashreplace")
+        # Without a time stamp: the same run gives the same page.
+        packed.append(Markup(_base64(gzip.compress(octets, 6, mtime=0))))  # noqa: S704
+    return packed
+
+
+def _trial_rows(view: ReportView) -> dict[str, Any]:
+    tags: dict[tuple[str, ...], int] = {}
+    trials = view.trials
+    return {
+        "id": [trial.id for trial in trials],
+        "c": [trial.candidate for trial in trials],
+        "u": [trial.utterance for trial in trials],
+        "s": [trial.status.value for trial in trials],
+        "f": [trial.failure for trial in trials],
+        # Rare: most trials have nothing to say.
+        "n": {str(k): trial.note for k, trial in enumerate(trials) if trial.note},
+        "g": [tags.setdefault(trial.tags, len(tags)) for trial in trials],
+        "tags": [list(each) for each in tags],
+        "v": [
+            [_clean(trial.values[k]) for trial in trials] for k in range(len(view.trial_metrics))
+        ],
+    }
+
+
+def _paired(comparison: ComparisonView) -> dict[str, Any]:
+    return {
+        "unit": comparison.unit,
+        "low": _clean(comparison.difference.low),
+        "high": _clean(comparison.difference.high),
+        "point": _clean(comparison.difference.value),
+        "points": [
+            [point.utterance, _clean(point.difference)]
+            for point in sorted(comparison.points, key=lambda each: each.difference)
+        ],
+    }
+
+
+def _coordinate(cell: Cell) -> dict[str, float | None]:
+    return {"v": _clean(cell.value), "l": _clean(cell.low), "h": _clean(cell.high)}
+
+
+def _data(view: ReportView) -> dict[str, Any]:
+    emulated = {column.metric for column in view.distributions if column.emulated}
+    return {
+        "candidates": [
+            {"name": each.name, "emulated": each.emulated, "voice": each.voice}
+            for each in view.candidates
+        ],
+        "metrics": [
+            {"id": metric, "name": name, "unit": unit, "emulated": metric in emulated}
+            for metric, name, unit in view.trial_metrics
+        ],
+        "ecdf": [
+            {
+                "name": each.name,
+                "unit": each.unit,
+                "emulated": each.emulated,
+                "curves": [
+                    {
+                        "c": curve.candidate,
+                        "x": [_clean(value) for value, _ in curve.points],
+                        "p": [_clean(share) for _, share in curve.points],
+                        "n": curve.n,
+                        "f": curve.failures,
+                        "q": [
+                            [label, cell.text, cell.interval, cell.state.value, cell.emulated]
+                            for label, cell in curve.quantiles
+                        ],
+                    }
+                    for curve in each.curves
+                ],
+            }
+            for each in view.distributions
+        ],
+        "paired": [_paired(each) for each in view.comparisons],
+        "pareto": [
+            {
+                "c": point.candidate,
+                "x": _coordinate(point.latency),
+                "y": _coordinate(point.error),
+                "front": point.on_front,
+                "tip": f"{view.candidates[point.candidate].name}\n{point.latency.text} "
+                f"({point.latency.interval})\nWER {point.error.text} ({point.error.interval})",
+            }
+            for point in view.pareto
+            if point.latency.value is not None
+            and math.isfinite(point.latency.value)
+            and point.error.value is not None
+        ],
+        "chunk": CHUNK,
+        "trials": _trial_rows(view) if view.trials else None,
+    }
+
+
+def _sparks(view: ReportView) -> list[dict[int, tuple[_Mark, ...]]]:
+    """Place each statistic of the headline table on its column's scale."""
+    sparks: list[dict[int, tuple[_Mark, ...]]] = []
+    for column in range(len(view.columns)):
+        cells = {row.candidate: row.cells[column] for row in view.rows}
+        values = [
+            edge
+            for cell in cells.values()
+            for _, each in cell.statistics
+            for edge in (each.value, each.low, each.high)
+            if edge is not None and math.isfinite(edge)
+        ]
+        high, low = max(values, default=1.0), min([*values, 0.0])
+        if high <= low:
+            high = low + 1.0
+
+        def place(value: float | None, low: float = low, high: float = high) -> float | None:
+            return None if value is None else round((value - low) / (high - low) * 100, 2)
+
+        placed: dict[int, tuple[_Mark, ...]] = {}
+        for candidate, cell in cells.items():
+            marks = []
+            for k, (_, each) in enumerate(cell.statistics):
+                at = place(each.value) if each.state is CellState.VALUE else None
+                if at is not None:
+                    marks.append(
+                        _Mark(at=at, low=place(each.low), high=place(each.high), main=k == 0)
+                    )
+            placed[candidate] = tuple(marks)
+        sparks.append(placed)
+    return sparks
+
+
+def _step(span: float, parts: int) -> float:
+    raw = span / parts
+    power = 10.0 ** math.floor(math.log10(raw))
+    return next((k * power for k in (1, 2, 2.5, 5, 10) if k * power >= raw), 10 * power)
+
+
+def _waterfalls(
+    view: ReportView,
+) -> tuple[list[_WaterfallGroup], list[tuple[float, str]], float]:
+    """Place all bars on one scale; return them with the axis."""
+    edges = [edge for each in view.waterfalls for bar in each.bars for edge in bar[3:5]]
+    low, high = min([*edges, 0]), max([*edges, 1])
+    span = high - low
+    step = _step(span, 6)
+    ticks = [
+        (round((at - low) / span * 100, 3), milliseconds(at, 0))
+        for at in (k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1))
+    ]
+    groups: dict[int, list[_WaterfallRow]] = {}
+    for each in view.waterfalls:
+        boxes = []
+        for bar in each.bars:
+            start, end = sorted((bar.start_ns, bar.end_ns))
+            width = (end - start) / span * 100
+            length = milliseconds(bar.end_ns - bar.start_ns)
+            share = (
+                f" · {percent((bar.end_ns - bar.start_ns) / each.response_ns, 0)}"
+                if each.response_ns > 0
+                else ""
+            )
+            boxes.append(
+                _BarBox(
+                    left=round((start - low) / span * 100, 3),
+                    width=round(width, 3),
+                    stage=bar.stage or "none",
+                    kind=bar.kind.value,
+                    text=f"{bar.label} {length}"
+                    if width > 14
+                    else length
+                    if width > 6
+                    else "",
+                    tip=f"{bar.label}: {length}{share}\n{_blame(bar)}",
+                )
+            )
+        groups.setdefault(each.candidate, []).append(_WaterfallRow(view=each, bars=tuple(boxes)))
+    placed = [
+        _WaterfallGroup(candidate=candidate, rows=tuple(rows)) for candidate, rows in groups.items()
+    ]
+    return placed, ticks, round(step / span * 100, 4)
+
+
+def _blame(bar: Bar) -> str:
+    kind = dict(_KINDS)[bar.kind]
+    stage = _STAGE_NAMES.get(bar.stage, "")
+    return " · ".join(part for part in (stage, kind) if part)
+
+
+def _stage_table(view: ReportView) -> PlainTable:
+    """Sum the bars by stage and by what spent them."""
+    headers = [
+        f"{view.candidates[each.candidate].name}, {each.title}" for each in view.waterfalls
+    ]
+    rows: list[tuple[str, ...]] = []
+
+    def line(name: str, keep: Any) -> None:
+        sums = [
+            sum(bar.end_ns - bar.start_ns for bar in each.bars if keep(bar))
+            for each in view.waterfalls
+        ]
+        if any(sums):
+            rows.append(
+                (
+                    name,
+                    *(
+                        f"{milliseconds(ns, 0 if abs(ns) >= 10_000_000 else 1)}"
+                        + (f" · {percent(ns / whole.response_ns, 0)}" if whole.response_ns else "")
+                        for ns, whole in zip(sums, view.waterfalls, strict=True)
+                    ),
+                )
+            )
+
+    for stage, name in _STAGES:
+        line(
+            name,
+            lambda bar, stage=stage: (
+                bar.stage == stage and bar.kind not in (BarKind.UNATTRIBUTED, BarKind.CLIENT)
+            ),
+        )
+    line("Client (Python, plugin)", lambda bar: bar.kind is BarKind.CLIENT)
+    line("Unattributed", lambda bar: bar.kind is BarKind.UNATTRIBUTED)
+    rows.append(("Response", *(each.response for each in view.waterfalls)))
+    return PlainTable(title="By stage", columns=("Stage", *headers), rows=tuple(rows))
+
+
+def _part_tables(view: ReportView) -> list[PlainTable]:
+    return [
+        PlainTable(
+            title=f"{view.candidates[each.candidate].name}, {each.title} ({each.trial})",
+            columns=("Part", "Stage", "Spent by", "From", "To", "Length"),
+            rows=tuple(
+                (
+                    bar.label,
+                    _STAGE_NAMES.get(bar.stage, "–"),
+                    dict(_KINDS)[bar.kind],
+                    milliseconds(bar.start_ns, 1),
+                    milliseconds(bar.end_ns, 1),
+                    milliseconds(bar.end_ns - bar.start_ns),
+                )
+                for bar in each.bars
+            ),
+        )
+        for each in view.waterfalls
+    ]
+
+
+def _sections(view: ReportView) -> list[tuple[str, str]]:
+    wanted = (
+        ("numbers", "Numbers", True),
+        ("time", "Where time goes", bool(view.waterfalls)),
+        ("comparison", "Compared", bool(view.comparisons)),
+        ("distribution", "Distribution", bool(view.distributions)),
+        (
+            "accuracy",
+            "Accuracy",
+            bool(view.pareto or view.word_error_totals or view.word_errors),
+        ),
+        ("failures", "Failures", True),
+        ("trust", "Trust", bool(view.trust)),
+        ("trials", "Trials", bool(view.trials)),
+        ("settings", "Settings", bool(view.settings)),
+        ("definitions", "Definitions", bool(view.definitions)),
+    )
+    return [(anchor, label) for anchor, label, shown in wanted if shown]
+
+
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+def _asset(name: str) -> str:
+    return files("harness.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _image(svg: str | None) -> str | None:
+    return None if svg is None else f"data:image/svg+xml;base64,{_base64(svg.encode('utf-8'))}"
+
+
+def render_html(
+    view: ReportView,
+    *,
+    prints: Mapping[str, str] = MappingProxyType({}),
+    audio: Mapping[tuple[str, int], AudioClip] = MappingProxyType({}),
+    confidence: str = "95 %",
+) -> str:
+    """Return the page.
+
+    Args:
+        view: what it shows.
+        prints: SVG texts of ``harness.report.charts`` by name ("ecdf", "paired", "pareto"), which
+            stand in for the interactive charts on paper and without JavaScript.
+        audio: replies to embed, by trial id and index of the turn; others are linked where the
+            view has a link.
+        confidence: the coverage of the intervals, for the text.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    template = environment.from_string(_asset("report.html.j2"))
+    script, theme = _asset("report.js"), _asset("theme.js")
+    waterfalls, ticks, grid = _waterfalls(view) if view.waterfalls else ([], [], 25.0)
+    policy = "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {_hash(script)} {_hash(theme)}",
+            # Bars are placed by style attributes; nothing of a provider's reaches one.
+            "style-src 'unsafe-inline'",
+            "img-src data:",
+            "media-src data: 'self' file:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+    clips = {
+        f"{trial}.{turn}": f"data:{clip.media_type};base64,{_base64(clip.data)}"
+        for (trial, turn), clip in audio.items()
+    }
+    return template.render(
+        view=view,
+        sections=_sections(view),
+        sparks=_sparks(view),
+        waterfalls=waterfalls,
+        ticks=ticks,
+        grid=grid,
+        stage_names=_STAGES,
+        stage_table=_stage_table(view),
+        part_tables=_part_tables(view),
+        definitions={each.metric: each.formula for each in view.definitions},
+        prints={name: _image(prints.get(name)) for name in ("ecdf", "paired", "pareto")},
+        confidence=confidence,
+        policy=policy,
+        css=Markup(_asset("report.css")),  # noqa: S704
+        script=Markup(script),  # noqa: S704
+        theme_script=Markup(theme),  # noqa: S704
+        data=embed_json(_data(view)),
+        chunks=_chunks(view.trials),
+        audio=embed_json(clips),
+    )

@@ -1,0 +1,512 @@
+"""What a report shows, as values: every text is final, nothing is left to compute but positions.
+
+:mod:`harness.report.assemble` makes a :class:`ReportView` from trials and their analysis;
+the HTML page, Markdown and the terminal are three ways to print one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
+
+from harness.report.format import Cell
+
+__all__ = [
+    "Bar",
+    "BarKind",
+    "CandidateView",
+    "CautionView",
+    "ComparisonView",
+    "Curve",
+    "DefinitionView",
+    "DiffPiece",
+    "Distribution",
+    "FactTable",
+    "FailureRow",
+    "HeadlineCell",
+    "HeadlineColumn",
+    "HeadlineRow",
+    "LatencyAccuracyPoint",
+    "PairedPoint",
+    "PieceKind",
+    "PlainTable",
+    "ReplyView",
+    "ReportView",
+    "RequestView",
+    "TranscriptView",
+    "TrialStatus",
+    "TrialView",
+    "TurnView",
+    "VerdictKind",
+    "VerdictView",
+    "WaterfallView",
+    "WordErrorRow",
+]
+
+
+class VerdictKind(StrEnum):
+    """What a gate said."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict, no password
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+
+
+class TrialStatus(StrEnum):
+    """How a trial counts."""
+
+    ANSWERED = "answered"
+    DISTURBED = "disturbed"
+    FAILED = "failed"
+    WARMUP = "warm-up"
+    SUPERSEDED = "re-run"
+
+
+class BarKind(StrEnum):
+    """What spent the time of a part of the waterfall."""
+
+    PROVIDER = "provider"
+    """the provider, with the network"""
+    CLIENT = "client"
+    """Python: the plugin, the framework, the event loop"""
+    WAIT = "wait"
+    """a known wait: an endpointing delay, a frame, a connection"""
+    UNATTRIBUTED = "unattributed"
+    """nothing that is known"""
+
+
+class PieceKind(StrEnum):
+    """One piece of an aligned transcript."""
+
+    EQUAL = "equal"
+    SUBSTITUTED = "substituted"
+    DELETED = "deleted"
+    INSERTED = "inserted"
+
+
+class Bar(NamedTuple):
+    """One part of a waterfall.
+
+    Attributes:
+        label: what it is, in words.
+        stage: "stt", "endpointing", "llm", "tts", "playout", "harness" or "" where unknown.
+        kind: what spent the time.
+        start_ns, end_ns: from the end of speech.
+    """
+
+    label: str
+    stage: str
+    kind: BarKind
+    start_ns: int
+    end_ns: int
+
+
+class DiffPiece(NamedTuple):
+    """Words of the reference against words that were heard."""
+
+    kind: PieceKind
+    reference: str
+    heard: str
+
+
+class PairedPoint(NamedTuple):
+    """One utterance under two candidates: the difference in the metric's unit."""
+
+    utterance: str
+    difference: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandidateView:
+    """A candidate as the report names it.
+
+    Attributes:
+        name: as in the suite, with "(emulated)" where it is.
+        stages: one line for each stage: ("LLM", "kimi-k2.6@baseten").
+        emulated: any of its stages is a gateway profile.
+        voice: of its TTS, for filters.
+    """
+
+    name: str
+    stages: tuple[tuple[str, str], ...]
+    emulated: bool = False
+    voice: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadlineColumn:
+    """A metric of the headline table."""
+
+    metric: str
+    name: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadlineCell:
+    """A metric of one candidate: its statistics by label, as ("p50", cell)."""
+
+    statistics: tuple[tuple[str, Cell], ...]
+    n: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadlineRow:
+    """A candidate's line of the headline table; cells in the order of the columns."""
+
+    candidate: int
+    trials: int
+    failures: int
+    cells: tuple[HeadlineCell, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaterfallView:
+    """One real turn's response, split along its critical path.
+
+    Attributes:
+        candidate: index of the candidate.
+        title: "median turn" or "p95 turn".
+        trial: the trial's id.
+        bars: in order; they sum to ``response_ns``.
+        response_ns: the whole.
+        response: the same as text.
+        note: what a reader must know of it.
+    """
+
+    candidate: int
+    title: str
+    trial: str
+    bars: tuple[Bar, ...]
+    response_ns: int
+    response: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A distribution of one candidate, thinned for drawing.
+
+    Attributes:
+        candidate: index of the candidate.
+        points: (value in the metric's unit, share of all trials at or below it), rising.
+        n: trials, failures included.
+        failures: how many failed; the curve ends below 1 by their share.
+        quantiles: what the table beside the curve shows.
+    """
+
+    candidate: int
+    points: tuple[tuple[float, float], ...]
+    n: int
+    failures: int
+    quantiles: tuple[tuple[str, Cell], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """A metric's curves."""
+
+    metric: str
+    name: str
+    unit: str
+    emulated: bool
+    curves: tuple[Curve, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonView:
+    """A candidate against a reference, paired by utterance.
+
+    Attributes:
+        metric, name: what is compared.
+        reference, candidate: their names.
+        statement: the finding in one sentence.
+        difference, ratio: with intervals.
+        p_value: corrected over the family, as text.
+        detectable: the smallest change that the run could have seen, as text.
+        points: one for each utterance, in the metric's unit.
+        unit: of the points.
+        detected: whether the difference is beyond chance.
+    """
+
+    metric: str
+    name: str
+    reference: str
+    candidate: str
+    statement: str
+    difference: Cell
+    ratio: Cell
+    p_value: str
+    detectable: str
+    points: tuple[PairedPoint, ...]
+    unit: str
+    detected: bool
+    emulated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyAccuracyPoint:
+    """A candidate in the plane of latency and word errors."""
+
+    candidate: int
+    latency: Cell
+    error: Cell
+    on_front: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WordErrorRow:
+    """An utterance's transcript against its reference.
+
+    Attributes:
+        candidate: index of the candidate.
+        utterance: its id.
+        trial: the trial that shows it.
+        rate: as text.
+        counts: substitutions, deletions, insertions.
+        pieces: aligned, in order.
+        heard: the transcript as the provider wrote it.
+    """
+
+    candidate: int
+    utterance: str
+    trial: str
+    rate: str
+    counts: tuple[int, int, int]
+    pieces: tuple[DiffPiece, ...]
+    heard: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureRow:
+    """Failures of one stage and kind: how many of each candidate, and what was said."""
+
+    stage: str
+    kind: str
+    counts: tuple[int, ...]
+    message: str
+    trial: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactTable:
+    """Names and values under a title."""
+
+    title: str
+    rows: tuple[tuple[str, str], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainTable:
+    """A table of texts; the first column names the row."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell | str, ...], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CautionView:
+    """A finding about the run's validity, with what to do."""
+
+    title: str
+    advice: str
+    serious: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictView:
+    """What the gate said, with each budget.
+
+    Attributes:
+        kind: the verdict.
+        reason: in a sentence.
+        budgets: rows of (budget, candidate, measured, limit, margin, verdict, reason).
+    """
+
+    kind: VerdictKind
+    reason: str
+    budgets: PlainTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefinitionView:
+    """A metric's definition.
+
+    Attributes:
+        metric: its id.
+        name: as shown.
+        formula: between which marks.
+        never: what it must not be mistaken for.
+        better: "lower is better" or "higher is better".
+    """
+
+    metric: str
+    name: str
+    formula: str
+    never: str = ""
+    better: str = "lower is better"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranscriptView:
+    """A transcript event; time from the turn's origin."""
+
+    kind: str
+    text: str
+    at_ns: int
+    late: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestView:
+    """A request; times from the turn's origin.
+
+    Attributes:
+        arrivals: when each piece of the response arrived.
+        lines: what it was and what the provider said, as (name, value).
+    """
+
+    id: str
+    stage: str
+    cause: str
+    parent: str
+    cancelled: bool
+    start_ns: int | None
+    end_ns: int | None
+    arrivals: tuple[int, ...]
+    text: str
+    lines: tuple[tuple[str, str], ...]
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplyView:
+    """The reply as it was played.
+
+    Attributes:
+        segments: (start, end) between underruns, from the turn's origin.
+        peaks: loudest sample of equal slices of the audio, 0 to 255; empty where unknown.
+        audio: a relative link, or empty.
+    """
+
+    segments: tuple[tuple[int, int], ...]
+    peaks: bytes = b""
+    audio: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnView:
+    """One turn; its origin is the end of speech (the trial's start where there is no speech).
+
+    Attributes:
+        speech: start and end of the user's speech, where known.
+        audio_end_ns: the end of the recording.
+        speech_peaks: loudest sample of equal slices of the recording's speech; may be empty.
+        bars: the critical path.
+        marks: (name, instant), in time.
+        transcripts, requests, reply: as they happened.
+        pieces: reference against what was heard; empty where there is no reference.
+        reply_text: what the agent said.
+        reported: LiveKit's own numbers beside ours: (name, theirs, ours).
+    """
+
+    speech: tuple[int, int] | None
+    audio_end_ns: int | None
+    speech_peaks: bytes
+    bars: tuple[Bar, ...]
+    marks: tuple[tuple[str, int], ...]
+    transcripts: tuple[TranscriptView, ...]
+    requests: tuple[RequestView, ...]
+    reply: ReplyView | None
+    pieces: tuple[DiffPiece, ...]
+    reply_text: str
+    reported: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialView:
+    """A trial as a row, and what opens below it.
+
+    Attributes:
+        id: names the trial and its link.
+        candidate: index of the candidate.
+        values: one number for each of the report's trial metrics, in its unit; None where
+            there is none.
+        note: why it failed or was disturbed.
+        failure: "stage · kind", or empty.
+    """
+
+    id: str
+    candidate: int
+    utterance: str
+    repeat: int
+    status: TrialStatus
+    values: tuple[float | None, ...]
+    tags: tuple[str, ...]
+    note: str
+    failure: str
+    emulated: bool
+    turns: tuple[TurnView, ...]
+    facts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportView:
+    """Everything that a report shows.
+
+    Attributes:
+        title: the suite's name.
+        subtitle: run, date, driver, dataset in one line of facts.
+        run: the run's id.
+        answer: the finding in one sentence.
+        support: sentences that carry it.
+        emulated: what is emulated, in a sentence; empty where nothing is.
+        verdict: where the run was gated.
+        cautions: serious first.
+        candidates: in the suite's order.
+        columns, rows: the headline table.
+        waterfalls: two for each candidate.
+        distributions: one for each metric.
+        comparisons: one for each pair and metric.
+        pareto: latency against word errors; empty where words were not scored.
+        word_errors: the worst utterances of each candidate.
+        word_error_totals: pooled.
+        failures: by stage and kind.
+        trust: tables of the trust panel.
+        settings: every setting, version and hash.
+        definitions: of each metric that appears.
+        trial_metrics: (id, name, unit) of the trial table's columns.
+        trials: every trial of the run.
+        extra: further tables (composition, what-if), each complete.
+    """
+
+    title: str
+    subtitle: tuple[str, ...]
+    run: str
+    answer: str
+    support: tuple[str, ...]
+    emulated: str
+    verdict: VerdictView | None
+    cautions: tuple[CautionView, ...]
+    candidates: tuple[CandidateView, ...]
+    columns: tuple[HeadlineColumn, ...]
+    rows: tuple[HeadlineRow, ...]
+    waterfalls: tuple[WaterfallView, ...]
+    distributions: tuple[Distribution, ...]
+    comparisons: tuple[ComparisonView, ...]
+    pareto: tuple[LatencyAccuracyPoint, ...]
+    word_errors: tuple[WordErrorRow, ...]
+    word_error_totals: PlainTable | None
+    failures: tuple[FailureRow, ...]
+    trust: tuple[PlainTable | FactTable, ...]
+    settings: tuple[FactTable, ...]
+    definitions: tuple[DefinitionView, ...]
+    trial_metrics: tuple[tuple[str, str, str], ...]
+    trials: tuple[TrialView, ...]
+    extra: tuple[PlainTable, ...] = ()
+    scale: Mapping[str, tuple[float, float]] = field(default_factory=lambda: MappingProxyType({}))
