@@ -187,7 +187,7 @@ def write_flac(path: Path, samples: Samples, rate: int) -> None:
 
     Args:
         path: is overwritten where it exists.
-        samples: int16, shape ``(n,)``; none gives a file of length 0.
+        samples: int16, shape ``(n,)``, n > 0: FLAC cannot hold nothing.
         rate: in hertz.
     """
     _write(path, samples, rate, container="FLAC")
@@ -199,8 +199,8 @@ def write_wav(path: Path, samples: Samples, rate: int) -> None:
 
 
 def _write(path: Path, samples: Samples, rate: int, *, container: str) -> None:
-    if samples.dtype != np.int16 or samples.ndim != 1:
-        raise ValueError("samples must be a vector of int16")
+    if samples.dtype != np.int16 or samples.ndim != 1 or samples.size == 0:
+        raise ValueError("samples must be a non-empty vector of int16")
     with soundfile.SoundFile(
         path, "w", samplerate=rate, channels=1, format=container, subtype="PCM_16"
     ) as file:
