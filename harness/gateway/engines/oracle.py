@@ -1,0 +1,254 @@
+"""The oracle recogniser: knows the text of the gateway's utterances and errs at a stated rate.
+
+It finds the recording that the audio came from, takes the words that lie within the audio, and
+edits them with a seeded generator. The truth keeps what it took the audio for and each edit, so a
+word error rate measured by the harness can be checked against what was really done to the words.
+"""
+
+import json
+import random
+import re
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from harness.gateway.distributions import Draws
+from harness.gateway.engines.fingerprint import ExactIndex, Match
+from harness.gateway.engines.recogniser import Hearing, Recognition
+from harness.gateway.engines.worker import Worker, WorkerDied
+from harness.gateway.pcm import FLOOR_DBFS, HEARD_RATE, Samples, window_dbfs
+from harness.gateway.utterances import KnownUtterance
+
+__all__ = ["Corruption", "Oracle", "OracleSession", "corrupt", "word_places"]
+
+_WINDOW = HEARD_RATE // 100
+_EDGE = HEARD_RATE // 20
+_STRANGE_WORDS: Final = (
+    "about",
+    "banana",
+    "corner",
+    "during",
+    "eleven",
+    "further",
+    "gravel",
+    "harbour",
+    "inside",
+    "jacket",
+    "kettle",
+    "lemon",
+    "marble",
+    "never",
+    "orchard",
+    "paper",
+    "quiet",
+    "river",
+    "saddle",
+    "timber",
+    "under",
+    "velvet",
+    "window",
+    "yellow",
+)
+# Shares of substitutions, deletions and insertions among the errors of good recognisers.
+_SUBSTITUTIONS = 0.6
+_DELETIONS = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corruption:
+    """A text after the oracle's errors.
+
+    Attributes:
+        text: the words that are left and those that were put in.
+        substitutions, deletions, insertions: the edits made. The smallest number of edits that
+            explains the text can be lower: a deletion beside an insertion reads as a substitution.
+    """
+
+    text: str
+    substitutions: int
+    deletions: int
+    insertions: int
+
+
+def corrupt(text: str, word_error_rate: float, generator: random.Random) -> Corruption:
+    """Edit each word with the given probability: 60 % substituted, 25 % deleted, else one inserted.
+
+    The expected number of edits is the rate times the number of words.
+    """
+    words: list[str] = []
+    counts = [0, 0, 0]
+    for word in text.split():
+        if generator.random() >= word_error_rate:
+            words.append(word)
+            continue
+        position = generator.random()
+        strange = generator.choice(_STRANGE_WORDS)
+        if strange == re.sub(r"\W", "", word.lower()):
+            strange = "zinc"
+        if position < _SUBSTITUTIONS:
+            counts[0] += 1
+            words.append(strange)
+        elif position < _SUBSTITUTIONS + _DELETIONS:
+            counts[1] += 1
+        else:
+            counts[2] += 1
+            words.extend((word, strange))
+    return Corruption(
+        text=" ".join(words), substitutions=counts[0], deletions=counts[1], insertions=counts[2]
+    )
+
+
+def word_places(text: str, samples: Samples) -> tuple[tuple[str, int, int], ...]:
+    """Return each word with the sample where it is taken to begin and to end.
+
+    Voiced time is shared out by the number of letters: a guess that is good enough to cut a text
+    where a recording was cut, and to let interims grow.
+    """
+    words = text.split()
+    levels = window_dbfs(samples, _WINDOW)
+    if not words or not len(levels):
+        return ()
+    floor = max(FLOOR_DBFS, float(levels.max()) - 35.0)
+    voiced = np.flatnonzero(levels > floor)
+    if not len(voiced):
+        return ()
+    weights = np.array([len(word) + 1 for word in words], dtype=np.float64)
+    ends = np.cumsum(weights) / weights.sum() * len(voiced)
+    places = []
+    start = int(voiced[0]) * _WINDOW
+    for word, end in zip(words, ends, strict=True):
+        last = int(voiced[min(round(end), len(voiced)) - 1]) if round(end) >= 1 else int(voiced[0])
+        stop = (last + 1) * _WINDOW
+        places.append((word, start, stop))
+        start = stop
+    return tuple(places)
+
+
+class Oracle:
+    """What all sessions share: the known utterances and their indices.
+
+    Args:
+        utterances: the known utterances; none of two is told from the other by its text.
+        worker: the process that correlates audio which is not bit for bit a recording's; None to
+            know such audio never.
+    """
+
+    def __init__(self, utterances: tuple[KnownUtterance, ...], worker: Worker | None) -> None:
+        self.utterances = utterances
+        self._exact = ExactIndex([utterance.samples for utterance in utterances])
+        self._worker = worker
+        self._places = [word_places(known.text, known.samples) for known in utterances]
+
+    async def start(self) -> None:
+        """Wait until the worker is ready."""
+        if self._worker is not None:
+            await self._worker.ask({"op": "find"})
+
+    async def stop(self) -> None:
+        """End the worker."""
+        if self._worker is not None:
+            await self._worker.stop()
+
+    def find_exact(self, samples: Samples) -> Match | None:
+        """Return where bit-exact audio belongs, or None."""
+        return self._exact.find(samples)
+
+    async def find(self, pcm: bytes) -> Match | None:
+        """Return where audio belongs, or None."""
+        samples = np.frombuffer(pcm, dtype="<i2")
+        match = self.find_exact(samples)
+        if match is not None or self._worker is None:
+            return match
+        try:
+            answer, _ = await self._worker.ask({"op": "find"}, pcm)
+        except (WorkerDied, OSError):
+            return None
+        if answer["utterance"] is None:
+            return None
+        return Match(
+            utterance=answer["utterance"],
+            offset=answer["offset"],
+            score=answer["score"],
+            method="bands",
+        )
+
+    def words(self, match: Match, length: int) -> str:
+        """Return the words of the matched recording whose middle lies within the audio."""
+        first, last = match.offset - _EDGE, match.offset + length + _EDGE
+        return " ".join(
+            word
+            for word, start, stop in self._places[match.utterance]
+            if first <= (start + stop) // 2 <= last
+        )
+
+    def words_heard(self, match: Match, length: int) -> str:
+        """Return the words of the matched recording that end within the audio."""
+        first, last = match.offset - _EDGE, match.offset + length
+        return " ".join(
+            word
+            for word, start, stop in self._places[match.utterance]
+            if first <= (start + stop) // 2 and stop <= last
+        )
+
+
+class OracleSession:
+    """A session of the oracle.
+
+    Args:
+        oracle: what it knows.
+        word_error_rate: the share of words that it gets wrong.
+    """
+
+    def __init__(self, oracle: Oracle, word_error_rate: float) -> None:
+        self._oracle = oracle
+        self._word_error_rate = word_error_rate
+
+    def listen(self) -> Hearing:
+        """Begin an utterance."""
+        return _OracleHearing(self._oracle, self._word_error_rate)
+
+
+class _OracleHearing:
+    def __init__(self, oracle: Oracle, word_error_rate: float) -> None:
+        self._oracle = oracle
+        self._word_error_rate = word_error_rate
+        self._pcm = bytearray()
+        self._match: Match | None = None
+
+    def feed(self, pcm: bytes) -> None:
+        self._pcm += pcm
+
+    def hypothesis(self) -> str:
+        if self._match is None:
+            self._match = self._oracle.find_exact(np.frombuffer(bytes(self._pcm), dtype="<i2"))
+        if self._match is None:
+            return ""
+        return self._oracle.words_heard(self._match, len(self._pcm) // 2)
+
+    async def finish(self, draws: Draws) -> Recognition:
+        pcm = bytes(self._pcm)
+        match = self._match
+        if match is None:
+            match = await self._oracle.find(pcm)
+        if match is None:
+            return Recognition(text="", engine="oracle", detail=json.dumps({"utterance": None}))
+        words = self._oracle.words(match, len(pcm) // 2)
+        generator = random.Random(draws.seed_of("words"))  # noqa: S311  # reproducible errors
+        corruption = corrupt(words, self._word_error_rate, generator)
+        detail = {
+            "utterance": self._oracle.utterances[match.utterance].id,
+            "method": match.method,
+            "score": round(match.score, 3),
+            "offset": match.offset,
+            "reference": words,
+            "substitutions": corruption.substitutions,
+            "deletions": corruption.deletions,
+            "insertions": corruption.insertions,
+        }
+        return Recognition(
+            text=corruption.text, engine="oracle", detail=json.dumps(detail, ensure_ascii=False)
+        )
+
+    def abandon(self) -> None:
+        self._pcm.clear()

@@ -1,0 +1,188 @@
+"""Worker processes and the messages that they exchange with the gateway.
+
+A message is two 32-bit little-endian lengths, a JSON header and a binary payload. The gateway's
+side (`Worker`) never blocks the event loop; the worker's side (`serve`) is a plain loop over its
+standard input and ends when that is closed, so no worker outlives its gateway.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any, BinaryIO
+
+__all__ = ["Message", "Worker", "WorkerDied", "pack", "serve"]
+
+Message = tuple[dict[str, Any], bytes]
+
+_LENGTHS = struct.Struct("<II")
+_MAX_MESSAGE = 256 * 1024 * 1024
+# Engines give way to the event loops of the gateway and of the harness.
+_NICE = 5
+
+
+class WorkerDied(Exception):  # noqa: N818  # what happened, not an error of the caller
+    """The worker process ended before it answered."""
+
+
+def pack(header: dict[str, Any], payload: bytes = b"") -> bytes:
+    """Return a message as bytes."""
+    head = json.dumps(header).encode()
+    return _LENGTHS.pack(len(head), len(payload)) + head + payload
+
+
+class Worker:
+    """One worker process; started at once, started anew when it died.
+
+    Args:
+        module: the module to run as ``python -m module``.
+        arguments: further command-line arguments.
+    """
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        self._command = (sys.executable, "-m", module, *arguments)
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._handlers: dict[int, Callable[[dict[str, Any], bytes], None]] = {}
+        self._futures: dict[int, asyncio.Future[Message]] = {}
+        self._ids = count(1)
+        self._starting = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Start the process unless it runs."""
+        async with self._starting:
+            if self._process is not None and self._process.returncode is None:
+                return
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            self._reader = asyncio.create_task(self._read(self._process))
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        stdout = process.stdout
+        assert stdout is not None
+        try:
+            while True:
+                head_length, payload_length = _LENGTHS.unpack(
+                    await stdout.readexactly(_LENGTHS.size)
+                )
+                header = json.loads(await stdout.readexactly(head_length))
+                payload = await stdout.readexactly(payload_length) if payload_length else b""
+                self._dispatch(header, payload)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            if self._process is process:
+                self._process = None
+            self._fail_all()
+
+    def _dispatch(self, header: dict[str, Any], payload: bytes) -> None:
+        identity = header["id"]
+        future = self._futures.pop(identity, None)
+        if future is not None:
+            if not future.done():
+                future.set_result((header, payload))
+            return
+        handler = self._handlers.get(identity)
+        if handler is not None:
+            handler(header, payload)
+
+    def _fail_all(self) -> None:
+        futures, self._futures = self._futures, {}
+        for future in futures.values():
+            if not future.done():
+                future.set_exception(WorkerDied(self._command[2]))
+        handlers, self._handlers = self._handlers, {}
+        for handler in handlers.values():
+            handler({"died": True}, b"")
+
+    def subscribe(self, handler: Callable[[dict[str, Any], bytes], None]) -> int:
+        """Return an id whose messages go to the handler until `unsubscribe`.
+
+        When the worker dies the handler gets ``{"died": True}`` and is forgotten.
+        """
+        identity = next(self._ids)
+        self._handlers[identity] = handler
+        return identity
+
+    def unsubscribe(self, identity: int) -> None:
+        """Forget a handler."""
+        self._handlers.pop(identity, None)
+
+    def send(self, header: dict[str, Any], payload: bytes = b"") -> None:
+        """Send a message; returns at once. A dead worker swallows it: see `subscribe`."""
+        process = self._process
+        if process is None or process.stdin is None or process.stdin.is_closing():
+            return
+        process.stdin.write(pack(header, payload))
+
+    async def ask(self, header: dict[str, Any], payload: bytes = b"") -> Message:
+        """Send a request and return its answer.
+
+        Raises:
+            WorkerDied: the process ended before it answered.
+        """
+        await self.start()
+        identity = next(self._ids)
+        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._futures[identity] = future
+        self.send({**header, "id": identity}, payload)
+        try:
+            return await future
+        finally:
+            self._futures.pop(identity, None)
+
+    async def stop(self) -> None:
+        """End the process: politely by closing its input, then by force."""
+        process = self._process
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), 1.0)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        if self._reader is not None:
+            await self._reader
+
+
+def _messages(stream: BinaryIO) -> Iterator[Message]:
+    while True:
+        lengths = stream.read(_LENGTHS.size)
+        if len(lengths) < _LENGTHS.size:
+            return
+        head_length, payload_length = _LENGTHS.unpack(lengths)
+        if head_length + payload_length > _MAX_MESSAGE:
+            return
+        head = stream.read(head_length)
+        payload = stream.read(payload_length) if payload_length else b""
+        if len(head) < head_length or len(payload) < payload_length:
+            return
+        yield json.loads(head), payload
+
+
+def serve(handle: Callable[[dict[str, Any], bytes], Iterator[Message]]) -> None:
+    """Answer messages until standard input ends; runs in the worker process.
+
+    Args:
+        handle: yields the answers to one message; each answer's header carries the request's id.
+    """
+    with contextlib.suppress(OSError):
+        os.nice(_NICE)
+    # Libraries that print must not write into the stream of messages.
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
+        for header, payload in _messages(sys.stdin.buffer):
+            for answer, data in handle(header, payload):
+                out.write(pack(answer, data))
+                out.flush()

@@ -1,0 +1,253 @@
+"""Profiles from a user's TOML file.
+
+One table for each profile, one sub-table for each stage, each key as in `profiles`; what is left
+out is the default. A delay is a number of milliseconds, or a table that names its distribution::
+
+    ["my-llm".llm]
+    first_text = { p50_ms = 300, p95_ms = 700, max_ms = 4000 }
+    gap = 12
+    reasoning = { first = 150, gap = 20 }
+    faults = { rates = { rate-limited = 0.01 }, retry_after_s = 1 }
+
+    ["my-tts".tts]
+    first_byte = { values_ms = [110, 120, 180] }
+    realtime_factor = 0.2
+
+A profile may start from a shipped one: ``["slower-kimi"] base = "kimi-k2.6@baseten"`` and then the
+keys that differ.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+from harness.errors import ConfigurationError
+from harness.gateway.distributions import Constant, Distribution, Empirical, Lognormal
+from harness.gateway.faults import FaultKind, FaultMix
+from harness.gateway.profiles import (
+    Interims,
+    LlmProfile,
+    Profile,
+    Reasoning,
+    SttProfile,
+    TtsProfile,
+)
+
+__all__ = ["parse_profiles", "read_profiles"]
+
+_STAGES: Final[Mapping[str, type[SttProfile | LlmProfile | TtsProfile]]] = {
+    "stt": SttProfile,
+    "llm": LlmProfile,
+    "tts": TtsProfile,
+}
+_NESTED: Final[Mapping[str, type[Interims | Reasoning]]] = {
+    "interims": Interims,
+    "reasoning": Reasoning,
+}
+_DISTRIBUTIONS: Final = frozenset(
+    {
+        "hello",
+        "endpoint_silence",
+        "compute",
+        "headers",
+        "first_text",
+        "first_byte",
+        "first",
+        "gap",
+    }
+)
+_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "recogniser": ("pocketsphinx", "oracle"),
+    "role_chunk": ("early", "with-text", "none"),
+}
+
+
+def read_profiles(path: Path, shipped: Mapping[str, Profile]) -> dict[str, Profile]:
+    """Return the shipped profiles and those of the file.
+
+    Raises:
+        ConfigurationError: with all mistakes of the file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+    return {**shipped, **parse_profiles(text, str(path), shipped)}
+
+
+def parse_profiles(text: str, name: str, shipped: Mapping[str, Profile]) -> dict[str, Profile]:
+    """Return the profiles of a TOML text.
+
+    Args:
+        text: the text.
+        name: the file's name, for messages.
+        shipped: profiles that may serve as base and whose names are taken.
+
+    Raises:
+        ConfigurationError: with all mistakes, one line each.
+    """
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{name}: not TOML: {error}") from error
+    problems: list[str] = []
+    profiles: dict[str, Profile] = {}
+    for profile_name, table in tables.items():
+        where = f"{name}: {profile_name}"
+        if not isinstance(table, dict):
+            problems.append(f"{where}: must be a table with one table for each stage")
+        elif profile_name in shipped:
+            problems.append(f"{where}: a shipped profile has this name; choose another")
+        else:
+            profile = _profile(profile_name, table, where, shipped, problems)
+            if profile is not None:
+                profiles[profile_name] = profile
+    if problems:
+        raise ConfigurationError(problems)
+    return profiles
+
+
+def _profile(
+    name: str,
+    table: dict[str, Any],
+    where: str,
+    shipped: Mapping[str, Profile],
+    problems: list[str],
+) -> Profile | None:
+    count = len(problems)
+    stages: dict[str, Any] = {}
+    base_name = table.get("base")
+    base = shipped.get(base_name) if isinstance(base_name, str) else None
+    if base_name is not None and base is None:
+        near = difflib.get_close_matches(str(base_name), shipped, 1)
+        problems.append(f"{where}.base: no profile {base_name!r}" + _hint(near))
+    note = table.get("note", "" if base is None else f"as {base.name}, changed by {where}")
+    if not isinstance(note, str):
+        problems.append(f"{where}.note: must be a string")
+    for key, value in table.items():
+        if key in ("base", "note"):
+            continue
+        if key not in _STAGES:
+            near = difflib.get_close_matches(key, ("base", "note", *_STAGES), 1)
+            problems.append(f"{where}.{key}: unknown key" + _hint(near))
+        elif not isinstance(value, dict):
+            problems.append(f"{where}.{key}: must be a table")
+        else:
+            old = None if base is None else getattr(base, key)
+            stages[key] = _settings(_STAGES[key], value, f"{where}.{key}", old, problems)
+    if len(problems) > count:
+        return None
+    for key in _STAGES:
+        if base is not None and key not in stages:
+            stages[key] = getattr(base, key)
+    try:
+        return Profile(name=name, note=note, **stages)
+    except ValueError as error:
+        problems.append(f"{where}: {error}")
+        return None
+
+
+def _hint(near: list[str]) -> str:
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _settings(
+    kind: type[Any], table: dict[str, Any], where: str, old: Any, problems: list[str]
+) -> Any:
+    """Return a settings object from a table, or None after noting what is wrong."""
+    count = len(problems)
+    known = {field.name for field in fields(kind)}
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            problems.append(f"{where}.{key}: unknown key" + _hint(near))
+            continue
+        try:
+            values[key] = _value(key, value, f"{where}.{key}", problems)
+        except ValueError as error:
+            problems.append(f"{where}.{key}: {error}")
+    if len(problems) > count:
+        return None
+    try:
+        return kind(**values) if old is None else replace(old, **values)
+    except (ValueError, TypeError) as error:
+        problems.append(f"{where}: {error}")
+        return None
+
+
+def _value(key: str, value: Any, where: str, problems: list[str]) -> Any:
+    if key in _DISTRIBUTIONS:
+        return _distribution(value)
+    if key in _NESTED:
+        if not isinstance(value, dict):
+            raise ValueError("must be a table")
+        return _settings(_NESTED[key], value, where, None, problems)
+    if key == "faults":
+        return _faults(value)
+    if key in _CHOICES:
+        return _check(value, lambda given: given in _CHOICES[key], " or ".join(_CHOICES[key]))
+    if key == "voices":
+        ok = isinstance(value, list) and all(isinstance(voice, str) for voice in value)
+        return tuple(_check(value, lambda _: ok, "a list of names"))
+    if key in ("stable", "tool_calls"):
+        return _check(value, lambda given: isinstance(given, bool), "true or false")
+    if key in ("max_sentences", "max_tokens"):
+        return _check(value, lambda given: type(given) is int, "a whole number")
+    return _check(value, _is_number, "a number")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check(value: Any, test: Callable[[Any], bool], wanted: str) -> Any:
+    if not test(value):
+        raise ValueError(f"must be {wanted}, not {value!r}")
+    return value
+
+
+def _distribution(value: Any) -> Distribution:
+    if _is_number(value):
+        return Constant(ms=float(value))
+    if isinstance(value, dict):
+        keys = set(value)
+        if keys == {"ms"} and _is_number(value["ms"]):
+            return Constant(ms=float(value["ms"]))
+        if {"p50_ms", "p95_ms"} <= keys <= {"p50_ms", "p95_ms", "max_ms"} and all(
+            map(_is_number, value.values())
+        ):
+            return Lognormal(**{key: float(number) for key, number in value.items()})
+        values = value.get("values_ms")
+        if keys == {"values_ms"} and isinstance(values, list) and all(map(_is_number, values)):
+            return Empirical(values_ms=tuple(map(float, values)))
+    raise ValueError(
+        "must be milliseconds, { p50_ms, p95_ms, max_ms } or { values_ms = [...] }, "
+        f"not {value!r}"
+    )
+
+
+def _faults(value: Any) -> FaultMix:
+    if not isinstance(value, dict):
+        raise ValueError("must be a table with rates")
+    rates = value.get("rates", {})
+    unknown = set(value) - {field.name for field in fields(FaultMix)}
+    if unknown:
+        raise ValueError(f"unknown key {sorted(unknown)[0]!r}")
+    if not isinstance(rates, dict):
+        raise ValueError("rates must be a table of kinds and shares")
+    pairs = []
+    for kind, rate in rates.items():
+        if kind not in FaultKind:
+            near = difflib.get_close_matches(kind, list(FaultKind), 1)
+            raise ValueError(f"unknown fault {kind!r}" + _hint([str(name) for name in near]))
+        pairs.append((FaultKind(kind), _check(rate, _is_number, "a number")))
+    seconds = {
+        key: float(_check(number, _is_number, "a number of seconds"))
+        for key, number in value.items()
+        if key != "rates"
+    }
+    return FaultMix(rates=tuple(pairs), **seconds)

@@ -1,0 +1,75 @@
+"""The utterances whose text the gateway's oracle knows, from a dataset's manifest (JSON Lines).
+
+Of each line only `id`, `audio` (relative to the manifest) and `text` matter here; a line without a
+text, or with an empty one, is an utterance in which the oracle hears nothing.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import soundfile as sf
+
+from harness.errors import ConfigurationError
+from harness.gateway.pcm import HEARD_RATE, Samples, read_mono
+
+__all__ = ["KnownUtterance", "read_utterances"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class KnownUtterance:
+    """One recording and its text.
+
+    Attributes:
+        id: its name in the manifest.
+        text: what is said; empty for an utterance without speech.
+        samples: the recording at 16 kHz.
+    """
+
+    id: str
+    text: str
+    samples: Samples
+
+
+def read_utterances(manifest: Path) -> tuple[KnownUtterance, ...]:
+    """Read a manifest and its recordings.
+
+    Raises:
+        ConfigurationError: with all mistakes of the manifest, each naming its line.
+    """
+    try:
+        lines = manifest.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{manifest}: cannot be read: {error}") from error
+    problems: list[str] = []
+    utterances: list[KnownUtterance] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        where = f"{manifest}:{number}"
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            problems.append(f"{where}: not JSON: {error}")
+            continue
+        if not isinstance(record, dict):
+            problems.append(f"{where}: not a JSON object")
+            continue
+        identity, audio = record.get("id"), record.get("audio")
+        text = record.get("text")
+        if not isinstance(identity, str) or not isinstance(audio, str):
+            problems.append(f"{where}: id and audio must be strings")
+            continue
+        if text is not None and not isinstance(text, str):
+            problems.append(f"{where}: text must be a string")
+            continue
+        try:
+            samples = read_mono(manifest.parent / audio, HEARD_RATE)
+        except (OSError, sf.SoundFileError) as error:
+            problems.append(f"{where}: audio {audio}: cannot be read: {error}")
+            continue
+        spoken = "" if text is None or record.get("expect") == "none" else text
+        utterances.append(KnownUtterance(id=identity, text=spoken, samples=samples))
+    if problems:
+        raise ConfigurationError(problems)
+    return tuple(utterances)
