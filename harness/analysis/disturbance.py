@@ -1,0 +1,125 @@
+"""Which trials the machine disturbed, and which attempt of a planned trial counts.
+
+A trial is disturbed when the machine stood still for more than 10 ms while its reply was on its
+way, or when an audio frame was more than 20 ms late. Disturbed trials are kept and counted; a
+re-run takes their place in the main summary. A failed trial is never called disturbed: no stall of
+some milliseconds explains a time-out, and dropping it would leave survivors only.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from harness.analysis.critical_path import critical_path
+from harness.analysis.metrics import MILLISECOND, Missing
+from harness.domain.timeline import Mark
+from harness.domain.trial import FailedTrial, Stall, Trial, Turn
+
+__all__ = ["STALL_LIMIT_NS", "Disturbance", "Selection", "disturbance", "select"]
+
+STALL_LIMIT_NS = 10 * MILLISECOND
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disturbance:
+    """What the machine did to a trial.
+
+    Attributes:
+        stalls: the stalls of more than 10 ms that overlap the critical path.
+        late_frames: frames that were more than 20 ms late.
+        text: both in a few words.
+    """
+
+    stalls: tuple[Stall, ...]
+    late_frames: int
+    text: str
+
+    @property
+    def stalled_ns(self) -> int:
+        """The stalls' total length."""
+        return sum(stall.end_ns - stall.start_ns for stall in self.stalls)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The measured trials of one candidate, sorted out.
+
+    Attributes:
+        everything: all attempts, warm-ups left out.
+        main: for each planned trial its first undisturbed attempt, or its last where each was
+            disturbed.
+        undisturbed: those of ``main`` that are not disturbed.
+        reruns: attempts beyond the first.
+        excluded: planned trials that ``undisturbed`` lacks.
+    """
+
+    everything: tuple[Trial | FailedTrial, ...]
+    main: tuple[Trial | FailedTrial, ...]
+    undisturbed: tuple[Trial | FailedTrial, ...]
+    reruns: int
+    excluded: int
+
+
+def _window(turn: Turn, ended_ns: int) -> tuple[tuple[int, int], ...]:
+    """Return the intervals in which a stall would have changed what is measured."""
+    speech_end = turn.marks.get(Mark.SPEECH_END)
+    audible = turn.marks.get(Mark.FIRST_AUDIBLE)
+    legs = critical_path(turn)
+    if not isinstance(legs, Missing) and legs:
+        return ((legs[0].start.at_ns, legs[-1].end.at_ns),)
+    if speech_end is not None and audible is not None:
+        return ((min(speech_end, audible), max(speech_end, audible)),)
+    found = [
+        (min(request.marks.values()), max(request.marks.values()))
+        for request in turn.requests
+        if request.marks and not request.cancelled
+    ]
+    if speech_end is not None:
+        found.append((speech_end, turn.marks.get(Mark.TRANSCRIPT_FINAL, ended_ns)))
+    return tuple(found)
+
+
+def disturbance(trial: Trial | FailedTrial) -> Disturbance | None:
+    """Return what disturbed a trial; None where nothing did or nothing was watching."""
+    if isinstance(trial, FailedTrial) or trial.health is None:
+        return None
+    windows = [each for turn in trial.turns for each in _window(turn, trial.ended_ns)]
+    stalls = tuple(
+        stall
+        for stall in trial.health.stalls
+        if stall.end_ns - stall.start_ns > STALL_LIMIT_NS
+        and any(stall.start_ns < end and start < stall.end_ns for start, end in windows)
+    )
+    late = trial.health.late_frames
+    if not stalls and not late:
+        return None
+    found = []
+    if stalls:
+        longest = max(stall.end_ns - stall.start_ns for stall in stalls)
+        found.append(f"the machine stalled for up to {longest / MILLISECOND:.0f} ms")
+    if late:
+        found.append(f"{late} audio {'frame was' if late == 1 else 'frames were'} over 20 ms late")
+    return Disturbance(stalls=stalls, late_frames=late, text="; ".join(found))
+
+
+def select(trials: Iterable[Trial | FailedTrial]) -> Selection:
+    """Sort out the trials of one candidate: warm-ups, re-runs, disturbed ones."""
+    planned: dict[tuple[str, str, int], list[Trial | FailedTrial]] = {}
+    everything = tuple(trial for trial in trials if not trial.key.warmup)
+    for trial in everything:
+        key = (trial.key.candidate, trial.key.utterance, trial.key.repeat)
+        planned.setdefault(key, []).append(trial)
+    main: list[Trial | FailedTrial] = []
+    undisturbed: list[Trial | FailedTrial] = []
+    for attempts in planned.values():
+        ordered = sorted(attempts, key=lambda trial: trial.key.attempt)
+        good = next((each for each in ordered if disturbance(each) is None), None)
+        main.append(ordered[-1] if good is None else good)
+        if good is not None:
+            undisturbed.append(good)
+    return Selection(
+        everything=everything,
+        main=tuple(main),
+        undisturbed=tuple(undisturbed),
+        reruns=len(everything) - len(planned),
+        excluded=len(main) - len(undisturbed),
+    )
