@@ -315,9 +315,9 @@ def _drift(name: str, good: Sequence[Trial], utterances: Mapping[str, Utterance]
         values = []
         for trial in sorted(good, key=lambda each: each.started_ns):
             utterance = utterances.get(trial.key.utterance)
-            found = (
-                Missing(reason="") if utterance is None else measure(metric_id, trial, utterance)
-            )
+            if utterance is None:
+                continue
+            found = measure(metric_id, trial, utterance)
             if isinstance(found, Measurement):
                 values.append(found.value)
         half = len(values) // 2
