@@ -178,9 +178,12 @@ class _SuiteReader:
 
     def path(self, value: str) -> str:
         """Return a path that holds wherever the run is started; bare shipped names stay."""
-        if self.folder is None or value in shipped_names("datasets"):
+        if self.folder is None:
             return value
-        return str((self.folder / Path(value).expanduser()).resolve())
+        path = self.folder / Path(value).expanduser()
+        if not path.exists() and value in shipped_names("datasets"):
+            return value
+        return str(path.resolve())
 
     def read(self, default_name: str) -> dict[str, Any]:
         top = self.top

@@ -1,0 +1,243 @@
+"""The grammar of the command line. Imports nothing heavy: help has to answer at once."""
+
+import argparse
+import importlib.metadata
+
+__all__ = ["make_parser"]
+
+_DESCRIPTION = """\
+Measure how long callers of a LiveKit voice agent wait, which stage is to blame, and whether a
+change made it worse. Without keys, a loopback gateway stands in for the providers."""
+
+_EPILOG = """\
+first steps:
+  turnbench run quick             measure two candidates; no keys, about three minutes
+  turnbench show latest t00004    one turn's waterfall
+  turnbench compare latest --by llm
+  turnbench init                  lay a suite and a workflow into your own repository
+
+exit codes: 0 pass, 1 regression, 2 misuse or configuration, 3 inconclusive, 130 interrupted"""
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __init__(self, option_strings: list[str], dest: str, **_: object) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="show the version and leave")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        print(f"turnbench {importlib.metadata.version('turnbench')}")
+        parser.exit()
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser; ``action`` of its result names ``module:function`` in this package."""
+    parser = argparse.ArgumentParser(
+        prog="turnbench",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_Version)
+    verbs = parser.add_subparsers(dest="verb", title="verbs", metavar="VERB")
+    _add_run(verbs)
+    _add_results(verbs)
+    _add_gate(verbs)
+    _add_setup(verbs)
+    return parser
+
+
+def _verb(
+    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    action: str,
+    summary: str,
+    description: str = "",
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(
+        name,
+        help=summary,
+        description=description or f"{summary[0].upper()}{summary[1:]}.",
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(action=action)
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} has to be 1 or more")
+    return value
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} has to be 0 or more")
+    return value
+
+
+_positive.__name__ = "whole number"
+_natural.__name__ = "whole number"
+
+
+def _add_reports(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out", metavar="DIR", default="reports", help="folder of the runs (default: reports)"
+    )
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON for programs on stdout")
+
+
+def _add_run(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _verb(
+        verbs,
+        "run",
+        "run:run",
+        "play a suite's utterances through its candidates and measure",
+        "Play a suite's utterances in real time through its candidates, measure every turn, and\n"
+        "write a run folder with an HTML report. SUITE is a TOML file or a shipped suite's name.",
+    )
+    parser.add_argument("suite", metavar="SUITE", nargs="?", help="a suite file or a shipped name")
+    parser.add_argument("--dry-run", action="store_true", help="say what it would take, and leave")
+    parser.add_argument("--resume", metavar="RUN", help="go on with a run that was cut short")
+    parser.add_argument("--via", choices=("gateway", "live"), help="override the suite's via")
+    parser.add_argument("--driver", choices=("session", "stage"), help="override the driver")
+    parser.add_argument(
+        "--candidate", metavar="NAME", action="append", help="only this one (may be repeated)"
+    )
+    parser.add_argument("--repeats", metavar="N", type=_positive, help="override the repeats")
+    parser.add_argument("--limit", metavar="N", type=_positive, help="at most N utterances")
+    parser.add_argument("--seed", metavar="N", type=_natural, help="of order and gateway draws")
+    parser.add_argument("--concurrency", metavar="N", type=_positive, help="trials at once")
+    parser.add_argument(
+        "--agent", metavar="MODULE:FUNCTION", help="measure your own session and agent"
+    )
+    parser.add_argument(
+        "--keep-going",
+        action="store_true",
+        help="leave out a candidate that cannot start instead of refusing the run",
+    )
+    parser.add_argument(
+        "--no-rerun", action="store_true", help="do not perform disturbed trials again"
+    )
+    parser.add_argument("--no-report", action="store_true", help="write no HTML report")
+    parser.add_argument("--yes", action="store_true", help="do not ask before a live run")
+    _add_reports(parser)
+    _add_json(parser)
+
+
+def _add_results(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _verb(verbs, "report", "results:report", "write a stored run's report again")
+    parser.add_argument("run", metavar="RUN", help="a run's folder or name, or latest")
+    parser.add_argument(
+        "--format",
+        choices=("html", "markdown", "csv", "json", "parquet", "trace"),
+        default="html",
+        help="what to write (default: html)",
+    )
+    parser.add_argument("--output", metavar="FILE", help="where to (default: in the run's folder)")
+    parser.add_argument(
+        "--audio", action="store_true", help="embed the replies' audio in the HTML report"
+    )
+    _add_reports(parser)
+
+    parser = _verb(verbs, "show", "results:show", "show one turn's waterfall in the terminal")
+    parser.add_argument("run", metavar="RUN", help="a run's folder or name, or latest")
+    parser.add_argument("trial", metavar="TRIAL", nargs="?", help="such as t00012; none lists all")
+    _add_reports(parser)
+    _add_json(parser)
+
+    parser = _verb(verbs, "compare", "results:compare", "compare candidates, or two runs")
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="one run, or two")
+    parser.add_argument(
+        "--by", choices=("llm", "stt", "tts", "voice"), help="which part of the candidates differs"
+    )
+    _add_reports(parser)
+    _add_json(parser)
+
+
+def _add_gate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _verb(verbs, "gate", "results:gate", "judge a run by its suite's budgets")
+    parser.add_argument("run", metavar="RUN", help="a run's folder or name, or latest")
+    parser.add_argument("--baseline", metavar="FILE", help="what relative budgets refer to")
+    parser.add_argument("--markdown", metavar="FILE", help="write a summary for a pull request")
+    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML")
+    parser.add_argument(
+        "--allow-inconclusive", action="store_true", help="exit 0 instead of 3 when inconclusive"
+    )
+    _add_reports(parser)
+    _add_json(parser)
+
+    parser = _verb(verbs, "baseline", "results:baseline", "keep what a gate compares against")
+    parser.add_argument("do", choices=("save", "show", "update"), help="what to do")
+    parser.add_argument("file", metavar="FILE", help="the baseline, such as bench/baselines/x.json")
+    parser.add_argument("runs", metavar="RUN", nargs="*", help="runs to build it from")
+    _add_reports(parser)
+    _add_json(parser)
+
+    parser = _verb(verbs, "plan", "results:plan", "say how many trials a detectable change needs")
+    parser.add_argument("run", metavar="RUN", help="a pilot run")
+    parser.add_argument("--metric", metavar="ID", default="response", help="(default: response)")
+    parser.add_argument(
+        "--change", metavar="RATIO", type=float, default=1.1, help="to detect (default: 1.1)"
+    )
+    _add_reports(parser)
+    _add_json(parser)
+
+
+def _add_setup(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _verb(
+        verbs, "doctor", "doctor:doctor", "check keys, endpoints, clock and the harness's own error"
+    )
+    parser.add_argument("suite", metavar="SUITE", nargs="?", help="check what this suite needs")
+    parser.add_argument("--quick", action="store_true", help="keys, endpoints and clock alone")
+    _add_json(parser)
+
+    parser = _verb(verbs, "gateway", "gateway:gateway", "run the loopback gateway by itself")
+    parser.add_argument("--port", metavar="N", type=_natural, default=0, help="0 is any free one")
+    parser.add_argument("--seed", metavar="N", type=_natural, default=0, help="of its draws")
+    parser.add_argument("--profiles", metavar="FILE", help="a TOML file with further profiles")
+    parser.add_argument("--dataset", metavar="PATH", help="whose texts the oracle knows")
+    parser.add_argument("--truth", metavar="FILE", help="write what was sent, and when")
+    parser.add_argument(
+        "--recogniser", choices=("pocketsphinx", "oracle"), help="instead of the profile's"
+    )
+    parser.add_argument("--list", action="store_true", help="list the profiles, and leave")
+    _add_json(parser)
+
+    parser = _verb(verbs, "datasets", "datasets:datasets", "list, check and import recordings")
+    actions = parser.add_subparsers(dest="do", metavar="list|check|import", required=True)
+    listing = actions.add_parser("list", help="list the shipped datasets", allow_abbrev=False)
+    _add_json(listing)
+    check = actions.add_parser(
+        "check", help="verify hashes, formats and timings", allow_abbrev=False
+    )
+    check.add_argument("path", metavar="PATH", nargs="+", help="a dataset's folder or name")
+    _add_json(check)
+    importing = actions.add_parser(
+        "import",
+        help="make a dataset of your own recordings",
+        description="Make a dataset of a folder of recordings (any rate, channels and common "
+        "format) with their texts beside them as .txt, CSV or JSON Lines.",
+        allow_abbrev=False,
+    )
+    importing.add_argument("source", metavar="DIR", help="the recordings")
+    importing.add_argument("--to", metavar="DIR", help="the dataset's folder")
+    importing.add_argument("--name", metavar="NAME", help="what reports call it")
+    importing.add_argument("--language", metavar="TAG", help="of recordings that state none")
+    importing.add_argument("--licence", metavar="TEXT", help="of the recordings")
+    _add_json(importing)
+
+    parser = _verb(verbs, "providers", "providers:providers", "list providers, models and keys")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="all about one provider")
+    _add_json(parser)
+
+    parser = _verb(verbs, "init", "init:init", "lay a suite and a workflow into your repository")
+    parser.add_argument("folder", metavar="DIR", nargs="?", default=".", help="(default: here)")
+    parser.add_argument("--force", action="store_true", help="overwrite what is there")

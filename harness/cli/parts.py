@@ -1,0 +1,99 @@
+"""The parts that a run is put together from: gateway process, performers, their common watch."""
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.domain.driver import Performer
+from harness.domain.suite import Driver, Suite, Via
+from harness.domain.utterance import Dataset, Utterance
+from harness.gateway.config import GatewayConfig
+from harness.store.environment import redact
+from harness.store.manifest import audio_path
+
+__all__ = ["Gateway", "gateway_for", "performers_for", "write_gateway_manifest"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """A running gateway.
+
+    Attributes:
+        url: its root, ``http://127.0.0.1:PORT``.
+        key: what clients present.
+    """
+
+    url: str
+    key: str
+
+
+def write_gateway_manifest(path: Path, utterances: Mapping[str, tuple[Dataset, Utterance]]) -> None:
+    """Write the utterances that the gateway's oracle knows, of all datasets of a run in one."""
+    lines = [
+        json.dumps(
+            {
+                "id": name,
+                "audio": str(audio_path(dataset, utterance).resolve()),
+                "text": utterance.text or "",
+            },
+            ensure_ascii=False,
+        )
+        for name, (dataset, utterance) in utterances.items()
+    ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogatepass")
+
+
+@contextlib.contextmanager
+def gateway_for(
+    suite: Suite, *, seed: int, truth: Path, utterances: Path
+) -> Iterator[Gateway | None]:
+    """Run a gateway for a suite that goes through one; None for a live suite."""
+    if suite.via is Via.LIVE:
+        yield None
+        return
+    from harness.gateway.process import start_gateway
+
+    options = suite.gateway
+    config = GatewayConfig(
+        seed=seed if options.seed is None else options.seed,
+        truth=truth,
+        utterances=utterances,
+        profiles=None if options.profiles is None else Path(options.profiles),
+        recogniser="oracle" if options.recogniser == "oracle" else None,
+        recogniser_workers=max(2, min(8, suite.concurrency)),
+    )
+    with start_gateway(config) as process:
+        yield Gateway(url=f"http://127.0.0.1:{process.port}", key=process.key)
+
+
+@contextlib.asynccontextmanager
+async def performers_for(
+    suite: Suite, gateway: Gateway | None
+) -> AsyncIterator[dict[str, Performer]]:
+    """Make a performer for each candidate, and keep watch over the machine while they are used."""
+    from harness.pipeline.health import Watch
+    from harness.pipeline.place import Place
+
+    place = Place(
+        via=suite.via,
+        options=suite.session,
+        gateway=None if gateway is None else gateway.url,
+        gateway_key=None if gateway is None else gateway.key,
+    )
+    watch = Watch()
+    await watch.start()
+    try:
+        if suite.driver is Driver.SESSION:
+            from harness.pipeline.session import SessionPerformer as Chosen
+        else:
+            from harness.pipeline.stage import (  # type: ignore[assignment]
+                StagePerformer as Chosen,
+            )
+        yield {
+            candidate.name: Chosen(candidate, suite, place=place, watch=watch, redact=redact)
+            for candidate in suite.candidates
+        }
+    finally:
+        await watch.aclose()

@@ -1,0 +1,415 @@
+"""``turnbench run``: check, estimate, perform, report."""
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.cli.estimates import print_estimate
+from harness.cli.parts import Gateway, gateway_for, performers_for, write_gateway_manifest
+from harness.cli.progress import ProgressLine
+from harness.cli.suite_options import find_suite, override
+from harness.domain.driver import PlayableUtterance
+from harness.domain.plan import PlanEstimate, estimate, make_plan, trial_cost
+from harness.domain.suite import Suite, Via
+from harness.domain.trial import FailedTrial, Trial, TrialKey
+from harness.errors import ConfigurationError
+from harness.runner import End, Outcome, run_suite
+from harness.store.environment import collect_environment, missing_keys, redact
+from harness.store.plans import DatasetSummary, RunPlan
+from harness.store.runs import RunWriter, create_run, find_run, resume_run
+from harness.store.selection import Selection, select_utterances
+from harness.store.suites import suite_path
+
+__all__ = ["run"]
+
+INTERRUPTED = 130
+INCONCLUSIVE = 3
+MISUSE = 2
+FAILED = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """A checked run that can start."""
+
+    plan: RunPlan
+    selection: Selection
+    expected: PlanEstimate
+
+
+def run(options: argparse.Namespace) -> int:
+    """Perform a suite, or go on with a run; return the exit code."""
+    if options.resume is not None:
+        return _resume(options)
+    if options.suite is None:
+        raise ConfigurationError(
+            "run: name a suite: a TOML file or a shipped one, such as `turnbench run quick`"
+        )
+    job = _prepare(options)
+    lacking = missing_keys(job.plan.suite) if job.plan.suite.via is Via.LIVE else ()
+    if options.dry_run:
+        print_estimate(job.plan, job.expected, lacking, as_json=options.json)
+        return MISUSE if lacking else 0
+    if lacking:
+        raise ConfigurationError(lacking)
+    utterances = job.selection.playable()
+    if not _confirmed(job, options):
+        return MISUSE
+    with create_run(job.plan, reports=Path(options.out)) as writer:
+        return _perform(writer, job.selection, utterances, options)
+
+
+def _prepare(options: argparse.Namespace) -> _Job:
+    suite = override(find_suite(options.suite), options)
+    selection = select_utterances(suite, limit=options.limit)
+    seed = suite.seed if suite.seed is not None else secrets.randbelow(2**31)
+    keys = make_plan(suite, [each.id for each in selection.utterances], seed)
+    places = {id(dataset): index for index, dataset in enumerate(selection.datasets)}
+    plan = RunPlan(
+        suite=suite,
+        source=str(suite_path(options.suite).resolve()),
+        seed=seed,
+        keys=keys,
+        utterances=selection.utterances,
+        origin={name: places[id(dataset)] for name, dataset in selection.origin.items()},
+        datasets=tuple(DatasetSummary.of(each) for each in selection.datasets),
+        facts=_profile_facts(suite),
+    )
+    return _Job(plan=plan, selection=selection, expected=_estimate(suite, keys, selection))
+
+
+def _estimate(suite: Suite, keys: tuple[TrialKey, ...], selection: Selection) -> PlanEstimate:
+    return estimate(
+        suite,
+        keys,
+        {each.id: each.duration_s or 0.0 for each in selection.utterances},
+        characters={each.id: len(each.text or "") for each in selection.utterances},
+    )
+
+
+def _profile_facts(suite: Suite) -> dict[str, Any]:
+    """Return what the gateway profiles in use were fitted to, for whoever reads the report."""
+    if suite.via is Via.LIVE:
+        return {}
+    from harness.gateway.profiles import PROFILES
+
+    used = {
+        settings.profile
+        for candidate in suite.candidates
+        for settings in (candidate.stt, candidate.llm, candidate.tts)
+        if settings is not None and settings.profile is not None
+    }
+    found = {}
+    for name in sorted(used & set(PROFILES)):
+        published = PROFILES[name].published
+        found[name] = {
+            "note": PROFILES[name].note,
+            **(
+                {
+                    "measures": published.measures,
+                    "p50_ms": published.p50_ms,
+                    "p95_ms": published.p95_ms,
+                    "max_ms": published.max_ms,
+                    "source": published.source,
+                    "assumed": published.assumed,
+                }
+                if published is not None
+                else {}
+            ),
+        }
+    return {"profiles": found}
+
+
+def _confirmed(job: _Job, options: argparse.Namespace) -> bool:
+    """Ask before a live run that a person started; programs have said what they want."""
+    live = job.plan.suite.via is Via.LIVE
+    if not live or options.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return True
+    print_estimate(job.plan, job.expected, (), as_json=False, file=sys.stderr)
+    print("This asks live providers. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline().strip().casefold()
+    if answer in {"y", "yes"}:
+        return True
+    print("Nothing was asked.", file=sys.stderr)
+    return False
+
+
+def _resume(options: argparse.Namespace) -> int:
+    if options.suite is not None:
+        raise ConfigurationError("run: --resume goes on with its own suite; leave SUITE out")
+    given = [
+        f"--{key.replace('_', '-')}"
+        for key in (
+            "via", "driver", "candidate", "repeats", "limit", "seed", "concurrency", "agent"
+        )
+        if getattr(options, key) is not None
+    ]  # fmt: skip
+    if given:
+        raise ConfigurationError(
+            f"run: --resume keeps the run's own plan; leave {', '.join(given)} out"
+        )
+    path = find_run(options.resume, reports=Path(options.out))
+    with resume_run(path) as writer:
+        plan = writer.run.plan
+        missing = writer.run.missing()
+        if not missing:
+            print(f"{path}: every trial has been performed", file=sys.stderr)
+            writer.set_status(
+                End.FINISHED.value, done=len(plan.keys), **_kept(writer.run.status(), "ended")
+            )
+            _report(writer, options)
+            return 0
+        if plan.suite.via is Via.LIVE:
+            from harness.store.environment import load_dotenv
+
+            load_dotenv(Path(plan.source).parent, Path.cwd())
+            lacking = missing_keys(plan.suite)
+            if lacking:
+                raise ConfigurationError(lacking)
+        selection = _same_selection(plan)
+        if options.dry_run:
+            expected = _estimate(plan.suite, missing, selection)
+            print_estimate(plan, expected, (), as_json=options.json)
+            return 0
+        return _perform(writer, selection, selection.playable(), options)
+
+
+def _kept(status: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: status[name] for name in names if name in status}
+
+
+def _same_selection(plan: RunPlan) -> Selection:
+    """Read the run's datasets again, and refuse recordings that are no longer the same."""
+    selection = select_utterances(plan.suite)
+    found = {each.id: each for each in selection.utterances}
+    problems = []
+    for utterance in plan.utterances:
+        now = found.get(utterance.id)
+        if now is None:
+            problems.append(f"utterance {utterance.id!r} is no longer in its dataset")
+        elif now.sha256 != utterance.sha256:
+            problems.append(f"utterance {utterance.id!r} is another recording than at the start")
+    if problems:
+        raise ConfigurationError(f"{plan.source}: {line}; start a new run" for line in problems)
+    return Selection(
+        datasets=selection.datasets,
+        utterances=plan.utterances,
+        origin={each.id: selection.origin[each.id] for each in plan.utterances},
+    )
+
+
+def _perform(
+    writer: RunWriter,
+    selection: Selection,
+    utterances: Mapping[str, PlayableUtterance],
+    options: argparse.Namespace,
+) -> int:
+    """Start the gateway, perform what is missing, and say how it ended."""
+    plan, path = writer.run.plan, writer.run.path
+    stored = writer.run.trials()
+    known = path / "utterances.jsonl"
+    write_gateway_manifest(
+        known, {each.id: (selection.origin[each.id], each) for each in plan.utterances}
+    )
+    writer.set_status("running", done=len({each.key.order for each in stored}))
+    print(f"turnbench: writing {path}", file=sys.stderr)
+    gateway = gateway_for(plan.suite, seed=plan.seed, truth=writer.run.truth_path, utterances=known)
+    try:
+        with gateway as started, ProgressLine(_estimate_left(plan, stored, selection)) as line:
+            outcome = _drive(
+                _performed(
+                    writer,
+                    stored,
+                    utterances=utterances,
+                    gateway=started,
+                    line=line,
+                    options=options,
+                )
+            )
+    except ConfigurationError as error:
+        writer.set_status("failed", reason=redact(str(error)), done=len(stored))
+        if not stored:
+            _discard(path)
+        raise
+    except KeyboardInterrupt:
+        writer.set_status("interrupted", done=len(stored))
+        if not stored:
+            _discard(path)
+        raise
+    writer.set_status(
+        outcome.end.value,
+        reason=outcome.reason,
+        done=len(plan.keys) - outcome.remaining,
+        failed=outcome.failed,
+        reruns=outcome.reruns,
+        ended=dict(outcome.ended),
+        spent=outcome.spent,
+    )
+    return _conclude(writer, outcome, options)
+
+
+def _estimate_left(
+    plan: RunPlan, stored: tuple[Trial | FailedTrial, ...], selection: Selection
+) -> float:
+    done = {each.key.order for each in stored}
+    left = tuple(key for key in plan.keys if key.order not in done)
+    return _estimate(plan.suite, left, selection).seconds
+
+
+def _discard(path: Path) -> None:
+    """Remove the folder of a run that has measured nothing."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _drive(work: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Run the event loop; after an interruption, leave it without waiting for what hangs."""
+    runner = asyncio.Runner()
+    try:
+        outcome = runner.run(work)
+    except BaseException:
+        runner.close()
+        raise
+    if outcome.end is not End.INTERRUPTED:
+        runner.close()
+    return outcome
+
+
+async def _performed(
+    writer: RunWriter,
+    stored: tuple[Trial | FailedTrial, ...],
+    *,
+    utterances: Mapping[str, PlayableUtterance],
+    gateway: Gateway | None,
+    line: ProgressLine,
+    options: argparse.Namespace,
+) -> Outcome:
+    from harness.analysis.validity import disturbance
+
+    plan = writer.run.plan
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+
+    def started(endpoints: Mapping[str, Mapping[str, Any]]) -> None:
+        writer.add_environment(
+            {
+                **collect_environment(),
+                "endpoints": {name: dict(facts) for name, facts in endpoints.items()},
+                "first_trial": len(stored),
+            }
+        )
+
+    async with performers_for(plan.suite, gateway) as performers:
+        return await run_suite(
+            plan.suite,
+            plan.keys,
+            performers=performers,
+            utterances=utterances,
+            sink=writer.append,
+            done=[trial.key for trial in stored],
+            spent=_spent(plan, stored, utterances),
+            disturbed=None if options.no_rerun else disturbance,
+            redact=redact,
+            progress=line.update,
+            started=started,
+            stop=stop,
+            keep_going=options.keep_going,
+            max_reruns=max(2, len(plan.keys) // 4),
+        )
+
+
+def _spent(
+    plan: RunPlan,
+    stored: tuple[Trial | FailedTrial, ...],
+    utterances: Mapping[str, PlayableUtterance],
+) -> float | None:
+    """Return what the stored trials have cost."""
+    candidates = {each.name: each for each in plan.suite.candidates}
+    costs = [
+        trial_cost(
+            plan.suite,
+            candidates[trial.key.candidate],
+            trial,
+            len(utterances[trial.key.utterance].pcm) / 2 / 16_000,
+        )
+        for trial in stored
+    ]
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known else None
+
+
+def _conclude(writer: RunWriter, outcome: Outcome, options: argparse.Namespace) -> int:
+    """Print how the run ended and return the exit code."""
+    path, suite = writer.run.path, writer.run.plan.suite
+    for name, reason in outcome.ended.items():
+        print(f"turnbench: candidate {name!r} ended early: {redact(reason)}", file=sys.stderr)
+    go_on = f"go on with: turnbench run --resume {path}"
+    if outcome.end is End.INTERRUPTED:
+        if not writer.run.trials():
+            _discard(path)
+            print("turnbench: interrupted before the first trial ended", file=sys.stderr)
+        else:
+            kept = len(writer.run.plan.keys) - outcome.remaining
+            print(
+                f"turnbench: interrupted; {kept} of {len(writer.run.plan.keys)} trials are kept; "
+                f"{go_on}",
+                file=sys.stderr,
+            )
+        # Nothing that hangs in a library may keep the prompt from coming back.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
+    if outcome.end is End.FAILED:
+        raise ConfigurationError(outcome.reason)
+    if outcome.end is End.STOPPED:
+        print(f"turnbench: stopped: {outcome.reason}; {go_on}", file=sys.stderr)
+    trials = writer.run.trials()
+    answered = {
+        trial.key.candidate for trial in trials if isinstance(trial, Trial) and not trial.key.warmup
+    }
+    _report(writer, options, outcome)
+    if outcome.end is End.STOPPED:
+        return INCONCLUSIVE
+    silent = [each.name for each in suite.candidates if each.name not in answered]
+    return FAILED if silent or outcome.ended else 0
+
+
+def _report(writer: RunWriter, options: argparse.Namespace, outcome: Outcome | None = None) -> None:
+    """Print the run's table and write its report."""
+    from harness.cli.results import print_summary, write_html
+
+    report = None if options.no_report else write_html(writer.run)
+    if options.json:
+        facts: dict[str, Any] = {
+            "run": str(writer.run.path),
+            "report": None if report is None else str(report),
+            "emulated": writer.run.plan.emulated,
+            "planned": len(writer.run.plan.keys),
+        }
+        if outcome is not None:
+            facts.update(
+                end=outcome.end.value,
+                reason=outcome.reason,
+                performed=outcome.performed,
+                failed=outcome.failed,
+                reruns=outcome.reruns,
+                remaining=outcome.remaining,
+                ended=dict(outcome.ended),
+                spent=outcome.spent,
+            )
+        print(json.dumps(facts, ensure_ascii=False, indent=1))
+        return
+    print_summary(writer.run)
+    print(f"run     {writer.run.path}")
+    if report is not None:
+        print(f"report  {report}")
