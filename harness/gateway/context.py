@@ -237,9 +237,10 @@ def begin(
     stage: Stage,
     protocol: str,
     profile: str,
+    *,
     received_ns: int,
 ) -> Call:
-    """Return the call of a request that has arrived whole at `received_ns`, and keep its arrival."""
+    """Return the call of a request that arrived whole at `received_ns`, and keep its arrival."""
     name = gateway.next_name(f"{stage}-")
     call = Call(
         gateway=gateway,

@@ -1,7 +1,7 @@
 """Where speech begins and ends in a stream of samples, by energy; no clock, no I/O.
 
 The threshold follows the noise: 12 dB above the floor of the last three seconds, within -50 dBFS
-(the design's silence floor) and -35 dBFS; where the noise itself is louder than that, 6 dB above it.
+(the silence floor) and -35 dBFS; where the noise itself is louder than that, 6 dB above it.
 """
 
 from collections import deque
@@ -20,7 +20,7 @@ _FLOOR_WINDOWS = 300
 _FLOOR_EVERY = 10
 _FLOOR_SHARE = 0.1
 # As if the line had been quiet before: a recording may begin with speech.
-_PRIOR = (-80.0,) * 5
+_PRIOR = (-80.0,) * 2
 _ONSET_WINDOWS = 3
 # A single loud window after more silence than this is a click, not speech.
 _BRIDGE_WINDOWS = 8
@@ -33,12 +33,14 @@ class Endpointer:
         received: how many samples have been fed.
         started_at: the index of the utterance's first speech sample; None between utterances.
         ended_at: the index of its last speech sample so far; None between utterances.
+        loud_ms: how much of the utterance so far was loud; a click has little of it.
     """
 
     def __init__(self) -> None:
         self.received = 0
         self.started_at: int | None = None
         self.ended_at: int | None = None
+        self.loud_ms = 0
         self._rest: Samples = np.empty(0, dtype=np.int16)
         self._position = 0
         self._levels: deque[float] = deque(_PRIOR, maxlen=_FLOOR_WINDOWS)
@@ -75,10 +77,12 @@ class Endpointer:
             if self._run >= _ONSET_WINDOWS:
                 self.started_at = start - (_ONSET_WINDOWS - 1) * _WINDOW
                 self.ended_at = start + self._last_loud(window)
+                self.loud_ms = _ONSET_WINDOWS * 10
         else:
             assert self.ended_at is not None
             if self._run >= 2 or start - self.ended_at <= _BRIDGE_WINDOWS * _WINDOW:
                 self.ended_at = start + self._last_loud(window)
+                self.loud_ms += 10
 
     def _last_loud(self, window: Samples) -> int:
         """Return the index within the window of the last sample above the threshold's amplitude."""
@@ -99,4 +103,5 @@ class Endpointer:
         """Forget the utterance, not the noise: what follows is the next utterance."""
         self.started_at = None
         self.ended_at = None
+        self.loud_ms = 0
         self._run = 0

@@ -1,8 +1,8 @@
 """OpenAI's chat completions, as OpenAdapter, vLLM and others serve them.
 
 The events of a stream: role chunk, reasoning deltas, answer deltas or tool-call deltas, finish
-reason, usage (if asked for), ``[DONE]``. The whole schedule is drawn when the request arrives; every
-piece has an absolute deadline.
+reason, usage (if asked for), ``[DONE]``. The whole schedule is drawn when the request arrives;
+every piece has an absolute deadline.
 """
 
 import json
@@ -104,7 +104,7 @@ def _plan(settings: LlmProfile, draws: Draws, reply: Reply, call_id: str) -> _Pl
         )
     reasoning = 0
     if settings.reasoning is not None and first_reasoning is not None:
-        dues = []
+        dues: list[int] = []
         due = first_reasoning
         while due < first_text and len(dues) < settings.reasoning.max_tokens:
             dues.append(due)
@@ -181,7 +181,7 @@ async def chat_completions(gateway: Gateway, request: web.Request) -> web.Stream
     profile = gateway.profile(request, Stage.LLM, body["model"])
     settings = profile.llm
     assert settings is not None
-    call = begin(gateway, request, Stage.LLM, "openai-chat", profile.name, received_ns)
+    call = begin(gateway, request, Stage.LLM, "openai-chat", profile.name, received_ns=received_ns)
     salient = json.dumps([body["messages"], body.get("tools")], sort_keys=True).encode()
     draws = gateway.draws(profile.name, Stage.LLM, salient)
     fault = settings.faults.draw(draws)
@@ -205,7 +205,7 @@ async def chat_completions(gateway: Gateway, request: web.Request) -> web.Stream
             max_sentences=settings.max_sentences,
         )
     plan = _plan(settings, draws, reply, gateway.next_name("call_"))
-    answer = _Answer(call, request, body, plan, settings, fault)
+    answer = _Answer(call, request, body=body, plan=plan, settings=settings, fault=fault)
     try:
         if fault in (FaultKind.WRONG_CONTENT_TYPE, FaultKind.EMPTY):
             return await answer.nothing()
@@ -222,6 +222,7 @@ class _Answer:
         self,
         call: Call,
         request: web.Request,
+        *,
         body: dict[str, Any],
         plan: _Plan,
         settings: LlmProfile,

@@ -156,7 +156,9 @@ async def speech(gateway: Gateway, request: web.Request) -> web.StreamResponse:
     if order.voice not in settings.voices:
         known = ", ".join(settings.voices)
         raise Refusal(400, f"Voice '{order.voice}' not found; known voices: {known}")
-    call = begin(gateway, request, Stage.TTS, "openai-speech", profile.name, received_ns)
+    call = begin(
+        gateway, request, Stage.TTS, "openai-speech", profile.name, received_ns=received_ns
+    )
     salient = f"{order.voice}\0{order.speed}\0{order.text}".encode()
     draws = gateway.draws(profile.name, Stage.TTS, salient)
     fault = settings.faults.draw(draws)

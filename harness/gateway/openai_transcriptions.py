@@ -69,7 +69,7 @@ async def _transcribe(gateway: Gateway, request: web.Request, protocol: str) -> 
         raise Refusal(
             400, "The audio file could not be decoded or its format is not supported"
         ) from None
-    call = begin(gateway, request, Stage.STT, protocol, profile.name, received_ns)
+    call = begin(gateway, request, Stage.STT, protocol, profile.name, received_ns=received_ns)
     call.mark("audio_received", received_ns, samples=len(samples), kind="first")
     batch = _Batch(call, request, settings, samples, answer_format)
     try:

@@ -1,10 +1,10 @@
 """OpenAdapter's Parakeet WebSocket: audio in, final transcripts out.
 
-The server greets with ``{"status": "listening"}``, takes binary PCM16 mono 16 kHz in pieces of any
-size, and sends ``{"text": ..., "is_final": true}`` for each utterance whose end it finds, or at once
-for ``{"action": "finalize"}``, which it then answers with ``{"status": "finalized"}``. The socket
-lives on for further utterances. Interim transcripts (``is_final`` false) are a profile's option that
-the real service does not have. An utterance in which no word is heard has no final.
+The server greets with ``{"status": "listening"}``, takes binary PCM16 mono 16 kHz in pieces of
+any size, and sends ``{"text": ..., "is_final": true}`` for each utterance whose end it finds, or
+at once for ``{"action": "finalize"}``, which it then answers with ``{"status": "finalized"}``. The
+socket lives on for further utterances. Interim transcripts (``is_final`` false) are a profile's
+option that the real service does not have. An utterance in which no word is heard has no final.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import contextlib
 import json
 import time
 from collections import deque
+from collections.abc import Coroutine
 from typing import Final
 
 import numpy as np
@@ -42,6 +43,8 @@ _LONGEST = 60 * HEARD_RATE
 _TIMER_SILENCE = HEARD_RATE // 10
 # How far the audio may lag behind or run ahead of the clock before the audio decides.
 _SLACK = HEARD_RATE * 6 // 100
+# Less loud audio than this is a click or a cough of the line, not an utterance.
+_SHORTEST_LOUD_MS = 120
 _FAULT_AFTER_NS = 300_000_000
 _DROP_AFTER_NS = 100_000_000
 _OVERSIZED_BYTES = 4 * 1024 * 1024
@@ -56,7 +59,7 @@ async def audio_stream(gateway: Gateway, request: web.Request) -> web.StreamResp
     profile = gateway.profile(request, Stage.STT, request.query.get("model"))
     settings = profile.stt
     assert settings is not None
-    call = begin(gateway, request, Stage.STT, "parakeet", profile.name, received_ns)
+    call = begin(gateway, request, Stage.STT, "parakeet", profile.name, received_ns=received_ns)
     draws = gateway.draws(profile.name, Stage.STT, b"connection")
     fault = settings.faults.only(CONNECTION_FAULTS).draw(draws)
     refused = early_fault(call, request, fault, settings.faults)
@@ -154,7 +157,7 @@ class _Session:
         call = self._call
         due = call.received_ns + hello_ns
         hello = {"status": "listening", "request_id": call.request, "sample_rate": HEARD_RATE}
-        self._spawn(self._say(call, hello, due, "hello_sent", hello_ns))
+        self._spawn(self._say(call, hello, due, "hello_sent", injected_ns=hello_ns))
         async for message in self._socket:
             arrived_ns = time.perf_counter_ns()
             if message.type is WSMsgType.BINARY:
@@ -172,8 +175,8 @@ class _Session:
         if self._utterance is not None:
             self._utterance.hearing.abandon()
 
-    def _spawn(self, coroutine: "asyncio._CoroutineLike[None]") -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.ensure_future(coroutine)  # type: ignore[assignment]
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -184,7 +187,8 @@ class _Session:
         message: dict[str, object],
         due_ns: int,
         event: str,
-        injected_ns: int | None,
+        *,
+        injected_ns: int | None = None,
         detail: str | None = None,
     ) -> None:
         data = json.dumps(message, ensure_ascii=False)
@@ -310,7 +314,7 @@ class _Session:
     async def _finalized(self, final: "asyncio.Task[None] | None", asked_ns: int) -> None:
         if final is not None:
             await asyncio.wait((final,))
-        await self._say(self._call, {"status": "finalized"}, asked_ns, "finalized_sent", None)
+        await self._say(self._call, {"status": "finalized"}, asked_ns, "finalized_sent")
 
     # What becomes of an utterance.
 
@@ -323,12 +327,20 @@ class _Session:
         utterance.over = True
         utterance.call.mark("audio_received", last_arrival, samples=ended_at, kind="speech_end")
         utterance.call.mark(
-            "endpoint_detected", now_ns, kind=kind, due_ns=due_ns, injected_ns=silence_ns
+            "endpoint_detected",
+            now_ns,
+            kind="click" if endpointer.loud_ms < _SHORTEST_LOUD_MS else kind,
+            due_ns=due_ns,
+            injected_ns=silence_ns,
         )
         speech_s = (ended_at - utterance.speech_start + 1) / HEARD_RATE
+        is_click = endpointer.loud_ms < _SHORTEST_LOUD_MS
         self._utterance = None
         self._timer = None
         endpointer.reset()
+        if is_click:
+            utterance.hearing.abandon()
+            return
         self._last_final = self._spawn(
             self._final(utterance, due_ns, silence_ns, speech_s, self._last_final)
         )
@@ -362,8 +374,8 @@ class _Session:
                 {"text": text, "is_final": True},
                 due_ns,
                 "final_sent",
-                silence_ns + compute_ns,
-                text,
+                injected_ns=silence_ns + compute_ns,
+                detail=text,
             )
         if utterance.fault is not None:
             await self._fault_after_final(utterance, text)
@@ -440,8 +452,8 @@ class _Session:
             reset_connection(self._request)
         elif fault is FaultKind.DUPLICATE_FINAL:
             again = {"text": text, "is_final": True}
-            await self._say(utterance.call, again, now, "final_sent", None, text)
+            await self._say(utterance.call, again, now, "final_sent", detail=text)
         elif fault is FaultKind.LATE_FINAL:
             due = now + round(self._settings.faults.late_final_s * NS_PER_S)
             late = {"text": "okay", "is_final": True}
-            await self._say(utterance.call, late, due, "final_sent", None, "okay")
+            await self._say(utterance.call, late, due, "final_sent", detail="okay")

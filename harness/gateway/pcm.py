@@ -31,7 +31,7 @@ HEARD_RATE = 16_000
 SPOKEN_RATE = 24_000
 """What the speech protocols send, in samples per second."""
 FLOOR_DBFS = -50.0
-"""The design's silence floor: audible means a 10 ms window above it."""
+"""The silence floor: audible means a 10 ms window above it."""
 
 _ENCODED = {"mp3": ("MP3", "MPEG_LAYER_III"), "flac": ("FLAC", "PCM_16"), "opus": ("OGG", "OPUS")}
 # libsndfile crashes when a minute of Vorbis or Opus is written in one call.

@@ -231,14 +231,12 @@ def _distribution(value: Any) -> Distribution:
 
 
 def _faults(value: Any) -> FaultMix:
-    if not isinstance(value, dict):
-        raise ValueError("must be a table with rates")
+    _check(value, lambda given: isinstance(given, dict), "a table with rates")
     rates = value.get("rates", {})
     unknown = set(value) - {field.name for field in fields(FaultMix)}
     if unknown:
-        raise ValueError(f"unknown key {sorted(unknown)[0]!r}")
-    if not isinstance(rates, dict):
-        raise ValueError("rates must be a table of kinds and shares")
+        raise ValueError(f"unknown key {min(unknown)!r}")
+    _check(rates, lambda given: isinstance(given, dict), "a table of kinds and shares")
     pairs = []
     for kind, rate in rates.items():
         if kind not in FaultKind:

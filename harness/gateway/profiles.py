@@ -42,6 +42,10 @@ VOICES: tuple[str, ...] = (
 """The voices that every TTS profile knows unless it names its own."""
 
 
+_MS_300 = Constant(ms=300.0)
+_MS_15 = Constant(ms=15.0)
+
+
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
@@ -78,7 +82,7 @@ class Interims:
             never taken back; otherwise the raw hypothesis, which rewrites itself.
     """
 
-    first: Distribution = Constant(ms=300.0)
+    first: Distribution = _MS_300
     interval_ms: float = 100.0
     stable: bool = True
 
@@ -107,7 +111,7 @@ class SttProfile:
     """
 
     hello: Distribution = ZERO
-    endpoint_silence: Distribution = Constant(ms=300.0)
+    endpoint_silence: Distribution = _MS_300
     compute: Distribution = ZERO
     compute_ms_per_audio_s: float = 0.0
     interims: Interims | None = None
@@ -136,7 +140,7 @@ class Reasoning:
     """
 
     first: Distribution
-    gap: Distribution = Constant(ms=15.0)
+    gap: Distribution = _MS_15
     max_tokens: int = 2000
 
     def __post_init__(self) -> None:

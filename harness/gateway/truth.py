@@ -24,17 +24,17 @@ audio_sent               tts    audio chunk ``index`` of ``bytes`` left
 first_nonsilent_audio_sent tts  the chunk with the first sample above the floor left; ``samples``
                                 is that sample's index
 engine_ready             all    the engine's result was there; ``kind`` names the engine and
-                                ``late_ns`` says how far it overran the profile (0: it did not)
+                                ``late_ns`` says how far it overran the profile (0: it did not);
+                                the oracle's ``detail`` has what it heard and changed
 hello_sent               stt    the greeting left
 audio_received           stt    audio arrived; ``samples`` is the count or index so far, ``kind``
                                 is first, second, speech_start or speech_end (the last sample of
                                 speech, known in hindsight when the endpoint is detected)
 finalize_received        stt    the client asked for the final
 endpoint_detected        stt    the utterance was taken to be over; ``kind`` is silence, finalize,
-                                length or batch
+                                length, batch or click (too short to be speech: no final)
 interim_sent, final_sent stt    a transcript left; ``detail`` has its text
 finalized_sent           stt    the answer to finalize left
-identified               stt    what the oracle took the audio for and what it changed
 fault                    all    a fault struck; ``kind`` is its name
 closed                   all    the connection or response ended early; ``kind`` says by whom
 ======================== ====== ==================================================================
@@ -205,10 +205,8 @@ def read_truth(path: Path) -> tuple[TruthEvent, ...]:
         except (ValueError, TypeError) as error:
             raise ConfigurationError(f"{path}:{number}: not a truth record: {error}") from error
     if torn.strip():
-        try:
+        with contextlib.suppress(ValueError, TypeError):
             events.append(_event(json.loads(torn)))
-        except (ValueError, TypeError):
-            pass
     return tuple(sorted(events, key=lambda event: event.t_ns))
 
 

@@ -1,12 +1,14 @@
 """The utterances whose text the gateway's oracle knows, from a dataset's manifest (JSON Lines).
 
-Of each line only `id`, `audio` (relative to the manifest) and `text` matter here; a line without a
-text, or with an empty one, is an utterance in which the oracle hears nothing.
+Of each line `id`, `audio` (relative to the manifest), `text`, `speech_start_s` and `speech_end_s`
+matter here; a line without a text, or with an empty one, is an utterance in which the oracle hears
+nothing.
 """
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import soundfile as sf
 
@@ -24,11 +26,14 @@ class KnownUtterance:
         id: its name in the manifest.
         text: what is said; empty for an utterance without speech.
         samples: the recording at 16 kHz.
+        speech: the first and the last sample of speech, as the manifest says; the whole recording
+            where it does not.
     """
 
     id: str
     text: str
     samples: Samples
+    speech: tuple[int, int]
 
 
 def read_utterances(manifest: Path) -> tuple[KnownUtterance, ...]:
@@ -69,7 +74,18 @@ def read_utterances(manifest: Path) -> tuple[KnownUtterance, ...]:
             problems.append(f"{where}: audio {audio}: cannot be read: {error}")
             continue
         spoken = "" if text is None or record.get("expect") == "none" else text
-        utterances.append(KnownUtterance(id=identity, text=spoken, samples=samples))
+        utterances.append(
+            KnownUtterance(
+                id=identity, text=spoken, samples=samples, speech=_bounds(record, len(samples))
+            )
+        )
     if problems:
         raise ConfigurationError(problems)
     return tuple(utterances)
+
+
+def _bounds(record: dict[str, Any], length: int) -> tuple[int, int]:
+    start, end = record.get("speech_start_s"), record.get("speech_end_s")
+    first = round(start * HEARD_RATE) if isinstance(start, int | float) else 0
+    last = round(end * HEARD_RATE) if isinstance(end, int | float) else length
+    return max(0, min(first, length)), max(0, min(last, length))

@@ -99,14 +99,15 @@ def corrupt(text: str, word_error_rate: float, generator: random.Random) -> Corr
     )
 
 
-def word_places(text: str, samples: Samples) -> tuple[tuple[str, int, int], ...]:
+def word_places(known: KnownUtterance) -> tuple[tuple[str, int, int], ...]:
     """Return each word with the sample where it is taken to begin and to end.
 
-    Voiced time is shared out by the number of letters: a guess that is good enough to cut a text
-    where a recording was cut, and to let interims grow.
+    Loud time within the speech is shared out by the number of letters: a guess that is good enough
+    to cut a text where a recording was cut, and to let interims grow.
     """
-    words = text.split()
-    levels = window_dbfs(samples, _WINDOW)
+    words = known.text.split()
+    first, last = known.speech
+    levels = window_dbfs(known.samples[first:last], _WINDOW)
     if not words or not len(levels):
         return ()
     floor = max(FLOOR_DBFS, float(levels.max()) - 35.0)
@@ -116,10 +117,10 @@ def word_places(text: str, samples: Samples) -> tuple[tuple[str, int, int], ...]
     weights = np.array([len(word) + 1 for word in words], dtype=np.float64)
     ends = np.cumsum(weights) / weights.sum() * len(voiced)
     places = []
-    start = int(voiced[0]) * _WINDOW
+    start = first + int(voiced[0]) * _WINDOW
     for word, end in zip(words, ends, strict=True):
-        last = int(voiced[min(round(end), len(voiced)) - 1]) if round(end) >= 1 else int(voiced[0])
-        stop = (last + 1) * _WINDOW
+        window = int(voiced[max(0, min(round(end), len(voiced)) - 1)])
+        stop = first + (window + 1) * _WINDOW
         places.append((word, start, stop))
         start = stop
     return tuple(places)
@@ -138,7 +139,7 @@ class Oracle:
         self.utterances = utterances
         self._exact = ExactIndex([utterance.samples for utterance in utterances])
         self._worker = worker
-        self._places = [word_places(known.text, known.samples) for known in utterances]
+        self._places = [word_places(known) for known in utterances]
 
     async def start(self) -> None:
         """Wait until the worker is ready."""

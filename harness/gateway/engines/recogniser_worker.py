@@ -21,7 +21,7 @@ class _Recogniser:
 
         # fwdflat costs 80-130 ms at the end of an utterance for 0.01-0.03 of word error rate.
         self._decoder = Decoder(fwdflat=False, samprate=16000, loglevel="FATAL")
-        self._fresh_cmn = self._decoder.get_cmn(False)
+        self._fresh_cmn = self._decoder.get_cmn(update=False)
         self._rest = b""
         self._open = False
         self._text = ""
@@ -48,7 +48,9 @@ class _Recogniser:
         data = self._rest + payload
         whole = len(data) - len(data) % _CHUNK_BYTES
         for start in range(0, whole, _CHUNK_BYTES):
-            self._decoder.process_raw(data[start : start + _CHUNK_BYTES], False, False)
+            self._decoder.process_raw(
+                data[start : start + _CHUNK_BYTES], no_search=False, full_utt=False
+            )
             text = self._hypothesis()
             if text != self._text:
                 self._text = text
@@ -59,11 +61,11 @@ class _Recogniser:
         text = ""
         if self._open:
             if self._rest:
-                self._decoder.process_raw(self._rest, False, False)
+                self._decoder.process_raw(self._rest, no_search=False, full_utt=False)
             self._decoder.end_utt()
             self._open = False
             text = self._hypothesis()
-        cmn = self._decoder.get_cmn(True)
+        cmn = self._decoder.get_cmn(update=True)
         yield {"id": header["id"], "op": "final", "text": text, "cmn": cmn}, b""
 
     def _abandon(self) -> None:

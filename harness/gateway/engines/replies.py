@@ -56,6 +56,7 @@ _DURATION = (
 )
 
 _INTENTS: Final[tuple[_Intent, ...]] = (
+    _intent("cancel stop nevermind quit", "Okay, I have cancelled that.", "Done, it is cancelled."),
     _intent(
         "timer timers minuteur",
         "Okay, your timer for {detail} is running. I will let you know when it is done.",
@@ -179,7 +180,6 @@ _INTENTS: Final[tuple[_Intent, ...]] = (
         "call text message email phone",
         "Sure, I will get that ready. What would you like to say?",
     ),
-    _intent("cancel stop never mind quit", "Okay, I have cancelled that."),
     _intent("thanks thank", "You are welcome. Just call me if there is anything else."),
     _intent(
         "hello hi hey morning evening afternoon",
@@ -261,7 +261,8 @@ def _tool_call(said: str, tools: Sequence[Any], choice: Any) -> ToolCall | None:
     ]
     if not functions:
         return None
-    forced = choice.get("function", {}).get("name") if isinstance(choice, Mapping) else None
+    chosen: Any = choice.get("function") if isinstance(choice, Mapping) else None
+    forced = chosen.get("name") if isinstance(chosen, Mapping) else None
     words = set(re.findall(r"[a-z]+", said.lower()))
     for function in functions:
         parts = set(re.split(r"[^a-z]+", function["name"].lower())) - {"get", "set", "do", "the"}
@@ -272,11 +273,13 @@ def _tool_call(said: str, tools: Sequence[Any], choice: Any) -> ToolCall | None:
 
 def _fill(function: Mapping[str, Any], said: str) -> ToolCall:
     parameters = function.get("parameters")
-    properties = parameters.get("properties", {}) if isinstance(parameters, Mapping) else {}
-    required = parameters.get("required", list(properties)) if properties else []
-    arguments = {
-        name: _argument(properties.get(name, {}), said) for name in required if name in properties
-    }
+    schema: Mapping[str, Any] = parameters if isinstance(parameters, Mapping) else {}
+    properties = schema.get("properties")
+    if not isinstance(properties, Mapping):
+        properties = {}
+    required = schema.get("required", list(properties))
+    names = required if isinstance(required, list) else []
+    arguments = {name: _argument(properties[name], said) for name in names if name in properties}
     return ToolCall(name=function["name"], arguments=json.dumps(arguments))
 
 
