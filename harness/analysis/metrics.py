@@ -34,6 +34,7 @@ __all__ = [
     "late_transcript",
     "marks_of",
     "measure",
+    "measure_all",
     "measure_turn",
     "transcript_text",
     "word_score",
@@ -72,6 +73,32 @@ class Missing:
     failure: Failure | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _View:
+    """A turn as formulas read it; made once for all metrics of the turn."""
+
+    turn: Turn
+    utterance: Utterance
+    marks: Mapping[Mark, int]
+    llm: Request | None
+
+
+def _standing(turn: Turn) -> dict[Stage, Request]:
+    """Return for each stage the request whose marks stand for it."""
+    found: dict[Stage, Request] = {}
+    for request in (*turn.chain(), *(each for each in turn.requests if not each.cancelled)):
+        found.setdefault(request.stage, request)
+    return found
+
+
+def _marks(turn: Turn, standing: Mapping[Stage, Request]) -> dict[Mark, int]:
+    marks = dict(turn.marks)
+    for request in standing.values():
+        for mark, instant in request.marks.items():
+            marks.setdefault(mark, instant)
+    return marks
+
+
 def marks_of(turn: Turn) -> dict[Mark, int]:
     """Return the turn's marks with those of the requests behind its first audible sample.
 
@@ -79,14 +106,7 @@ def marks_of(turn: Turn) -> dict[Mark, int]:
     request left behind does not fill its gaps. A stage off that chain (each stage alone has no
     chain) gives its first request that was not cancelled.
     """
-    marks = dict(turn.marks)
-    covered: set[Stage] = set()
-    for request in (*turn.chain(), *(each for each in turn.requests if not each.cancelled)):
-        if request.stage not in covered:
-            covered.add(request.stage)
-            for mark, instant in request.marks.items():
-                marks.setdefault(mark, instant)
-    return marks
+    return _marks(turn, _standing(turn))
 
 
 def transcript_text(turn: Turn) -> str | None:
@@ -113,6 +133,17 @@ def finals_only(turn: Turn) -> bool:
     """Tell whether the STT sent finals and nothing before them."""
     kinds = {each.kind for each in turn.transcripts if each.text.strip()}
     return kinds == {TranscriptKind.FINAL}
+
+
+def word_score(turn: Turn, utterance: Utterance) -> Score | NoTranscript | Missing:
+    """Return the word errors of a turn's transcript: the finals up to the commit against the text.
+
+    Where no speech is expected, every word heard is an insertion and there is no rate.
+    """
+    reference = "" if utterance.expect == "none" else utterance.reference
+    if reference is None:
+        return Missing(reason="the utterance has no text")
+    return score(reference, transcript_text(turn), utterance.language)
 
 
 def measure(
@@ -147,25 +178,53 @@ def measure_turn(metric_id: str, turn: Turn, utterance: Utterance) -> Measuremen
     Raises:
         KeyError: there is no such metric.
     """
-    metric = METRICS[metric_id]
-    formula = _FORMULAS.get(metric_id)
+    return _value(METRICS[metric_id], _view(turn, utterance))
+
+
+def measure_all(
+    trial: Trial | FailedTrial, utterance: Utterance, *, turn: int = 0
+) -> dict[str, Measurement | Missing]:
+    """Return every metric of one turn of a trial: :func:`measure` for all ids, made faster."""
+    if isinstance(trial, FailedTrial):
+        return {metric_id: measure(metric_id, trial, utterance) for metric_id in METRICS}
+    view = _view(trial.turns[turn], utterance)
+    driver = Driver(trial.driver)
+    unfit = Missing(reason=f"not measured by the {trial.driver} driver")
+    return {
+        metric.id: _value(metric, view) if driver in metric.drivers else unfit
+        for metric in METRICS.values()
+    }
+
+
+def _view(turn: Turn, utterance: Utterance) -> _View:
+    standing = _standing(turn)
+    return _View(
+        turn=turn,
+        utterance=utterance,
+        marks=_marks(turn, standing),
+        llm=standing.get(Stage.LLM),
+    )
+
+
+def _value(metric: Metric, view: _View) -> Measurement | Missing:
+    formula = _FORMULAS.get(metric.id)
     if formula is not None:
-        return formula(turn, utterance)
+        return formula(view)
     assert metric.start is not None
     assert metric.end is not None
-    return _span(turn, metric.start, metric.end)
+    return _span(view, metric.start, metric.end)
 
 
-def _span(turn: Turn, start: Mark, end: Mark, note: str = "") -> Measurement | Missing:
-    marks = marks_of(turn)
+def _span(view: _View, start: Mark, end: Mark, note: str = "") -> Measurement | Missing:
+    marks = view.marks
     for mark in (start, end):
         if mark not in marks:
             return Missing(reason=f"no {mark.value}")
     return Measurement(value=(marks[end] - marks[start]) / MILLISECOND, note=note)
 
 
-def _sum_of_spans(turn: Turn, *pairs: tuple[Mark, Mark]) -> Measurement | Missing:
-    marks = marks_of(turn)
+def _sum_of_spans(view: _View, *pairs: tuple[Mark, Mark]) -> Measurement | Missing:
+    marks = view.marks
     total = 0
     for start, end in pairs:
         for mark in (start, end):
@@ -175,28 +234,20 @@ def _sum_of_spans(turn: Turn, *pairs: tuple[Mark, Mark]) -> Measurement | Missin
     return Measurement(value=total / MILLISECOND)
 
 
-def _nearest(turn: Turn, stage: Stage) -> Request | None:
-    """Return the request whose marks stand for a stage."""
-    requests = (*turn.chain(), *(each for each in turn.requests if not each.cancelled))
-    return next((each for each in requests if each.stage is stage), None)
+def _first_transcript(view: _View) -> Measurement | Missing:
+    note = FINALS_ONLY if finals_only(view.turn) else ""
+    return _span(view, Mark.SPEECH_START, Mark.TRANSCRIPT_FIRST, note)
 
 
-def _first_transcript(turn: Turn, utterance: Utterance) -> Measurement | Missing:
-    del utterance
-    note = FINALS_ONLY if finals_only(turn) else ""
-    return _span(turn, Mark.SPEECH_START, Mark.TRANSCRIPT_FIRST, note)
-
-
-def _ttft(turn: Turn, utterance: Utterance) -> Measurement | Missing:
-    del utterance
-    request = _nearest(turn, Stage.LLM)
+def _ttft(view: _View) -> Measurement | Missing:
+    request = view.llm
     note = AFTER_RETRY if request is not None and request.cause is Cause.RETRY else ""
-    return _span(turn, Mark.LLM_REQUEST, Mark.LLM_FIRST_TEXT, note)
+    return _span(view, Mark.LLM_REQUEST, Mark.LLM_FIRST_TEXT, note)
 
 
-def _text_instants(turn: Turn) -> list[int]:
+def _text_instants(view: _View) -> list[int]:
     """Return when each piece of answer text came, at the socket where that was seen."""
-    request = _nearest(turn, Stage.LLM)
+    request = view.llm
     if request is None:
         return []
     pieces = [each for each in request.arrivals if each.text]
@@ -222,23 +273,21 @@ def _answer_tokens(usage: Any) -> int | None:
     return tokens - reasoning if isinstance(reasoning, int) else tokens
 
 
-def _tokens_per_second(turn: Turn, utterance: Utterance) -> Measurement | Missing:
-    del utterance
-    request = _nearest(turn, Stage.LLM)
+def _tokens_per_second(view: _View) -> Measurement | Missing:
+    request = view.llm
     if request is None:
         return Missing(reason="no LLM request")
     tokens = _answer_tokens(request.facts.get("usage"))
     if tokens is None:
         return Missing(reason="the provider reported no usage")
-    instants = _text_instants(turn)
+    instants = _text_instants(view)
     if tokens < 2 or len(instants) < 2 or instants[-1] <= instants[0]:
         return Missing(reason="fewer than two pieces of text")
     return Measurement(value=(tokens - 1) * SECOND / (instants[-1] - instants[0]))
 
 
-def _intertoken_gap(turn: Turn, utterance: Utterance) -> Measurement | Missing:
-    del utterance
-    instants = _text_instants(turn)
+def _intertoken_gap(view: _View) -> Measurement | Missing:
+    instants = _text_instants(view)
     if len(instants) < 2:
         return Missing(reason="fewer than two pieces of text")
     gaps = [after - before for before, after in pairwise(instants)]
@@ -249,37 +298,35 @@ def _syntheses(turn: Turn) -> list[Request]:
     return [each for each in turn.requests if each.stage is Stage.TTS and not each.cancelled]
 
 
-def _first_audible(turn: Turn, utterance: Utterance) -> Measurement | Missing:
-    del utterance
-    first_byte = _span(turn, Mark.TTS_REQUEST, Mark.TTS_FIRST_BYTE)
+def _first_audible(view: _View) -> Measurement | Missing:
+    first_byte = _span(view, Mark.TTS_REQUEST, Mark.TTS_FIRST_BYTE)
     if isinstance(first_byte, Missing):
         return first_byte
-    reply = turn.reply
+    reply = view.turn.reply
     if reply is None or reply.leading_silence >= reply.samples:
         return Missing(reason="nothing audible was played")
-    syntheses = _syntheses(turn)
-    if turn.audible_request is not None and syntheses[0].id != turn.audible_request:
+    syntheses = _syntheses(view.turn)
+    if view.turn.audible_request is not None and syntheses[0].id != view.turn.audible_request:
         return Missing(reason="the first synthesis was silent")
-    marks = marks_of(turn)
+    marks = view.marks
     audible = marks.get(Mark.FIRST_AUDIBLE)
     dry = sum(
         wait.end_ns - wait.start_ns
-        for wait in turn.waits
+        for wait in view.turn.waits
         if wait.cause is WaitCause.UNDERRUN and (audible is None or wait.end_ns <= audible)
     )
     silence = reply.leading_silence * SECOND / reply.sample_rate
     return Measurement(value=first_byte.value + (silence + dry) / MILLISECOND)
 
 
-def _realtime_factor(turn: Turn, utterance: Utterance) -> Measurement | Missing:
-    del utterance
-    reply = turn.reply
+def _realtime_factor(view: _View) -> Measurement | Missing:
+    reply = view.turn.reply
     if reply is None or reply.samples == 0:
         return Missing(reason="no audio")
     if reply.interrupted:
         return Missing(reason="the reply was interrupted")
     total = 0
-    for request in _syntheses(turn):
+    for request in _syntheses(view.turn):
         start, end = request.marks.get(Mark.TTS_REQUEST), request.marks.get(Mark.TTS_END)
         if start is None or end is None:
             return Missing(reason="the end of a synthesis was not seen")
@@ -289,44 +336,30 @@ def _realtime_factor(turn: Turn, utterance: Utterance) -> Measurement | Missing:
     return Measurement(value=total * reply.sample_rate / (reply.samples * SECOND))
 
 
-def _underruns(turn: Turn, utterance: Utterance) -> Measurement | Missing:
-    del utterance
-    if turn.reply is None:
+def _underruns(view: _View) -> Measurement | Missing:
+    if view.turn.reply is None:
         return Missing(reason="no audio")
-    return Measurement(value=float(sum(gap > 0 for gap in turn.reply.underruns_ns)))
+    return Measurement(value=float(sum(gap > 0 for gap in view.turn.reply.underruns_ns)))
 
 
-def _llm_overhead(turn: Turn, utterance: Utterance) -> Measurement | Missing:
-    del utterance
+def _llm_overhead(view: _View) -> Measurement | Missing:
     return _sum_of_spans(
-        turn,
+        view,
         (Mark.LLM_REQUEST, Mark.LLM_SENT),
         (Mark.LLM_TEXT_RECEIVED, Mark.LLM_FIRST_TEXT),
     )
 
 
-def _tts_overhead(turn: Turn, utterance: Utterance) -> Measurement | Missing:
-    del utterance
+def _tts_overhead(view: _View) -> Measurement | Missing:
     return _sum_of_spans(
-        turn,
+        view,
         (Mark.TTS_REQUEST, Mark.TTS_SENT),
         (Mark.TTS_FRAME_RECEIVED, Mark.TTS_FIRST_FRAME),
     )
 
 
-def word_score(turn: Turn, utterance: Utterance) -> Score | NoTranscript | Missing:
-    """Return the word errors of a turn's transcript: the finals up to the commit against the text.
-
-    Where no speech is expected, every word heard is an insertion and there is no rate.
-    """
-    reference = "" if utterance.expect == "none" else utterance.reference
-    if reference is None:
-        return Missing(reason="the utterance has no text")
-    return score(reference, transcript_text(turn), utterance.language)
-
-
-def _word_errors(turn: Turn, utterance: Utterance) -> Measurement | Missing:
-    errors = word_score(turn, utterance)
+def _word_errors(view: _View) -> Measurement | Missing:
+    errors = word_score(view.turn, view.utterance)
     if isinstance(errors, Missing):
         return errors
     if isinstance(errors, NoTranscript):
@@ -336,16 +369,16 @@ def _word_errors(turn: Turn, utterance: Utterance) -> Measurement | Missing:
     return Measurement(value=errors.rate)
 
 
-def _character_errors(turn: Turn, utterance: Utterance) -> Measurement | Missing:
-    if utterance.expect == "none":
+def _character_errors(view: _View) -> Measurement | Missing:
+    if view.utterance.expect == "none":
         return Missing(reason="no words expected")
-    if utterance.reference is None:
+    if view.utterance.reference is None:
         return Missing(reason="the utterance has no text")
-    heard = transcript_text(turn)
+    heard = transcript_text(view.turn)
     if heard is None:
         return Missing(reason="no transcript")
-    reference = " ".join(normalise(utterance.reference, utterance.language))
-    hypothesis = " ".join(normalise(heard, utterance.language))
+    reference = " ".join(normalise(view.utterance.reference, view.utterance.language))
+    hypothesis = " ".join(normalise(heard, view.utterance.language))
     if not reference:
         return Missing(reason="no words expected")
     if not hypothesis:
@@ -353,7 +386,7 @@ def _character_errors(turn: Turn, utterance: Utterance) -> Measurement | Missing
     return Measurement(value=float(jiwer.process_characters(reference, hypothesis).cer))
 
 
-_FORMULAS: Mapping[str, Callable[[Turn, Utterance], Measurement | Missing]] = MappingProxyType(
+_FORMULAS: Mapping[str, Callable[[_View], Measurement | Missing]] = MappingProxyType(
     {
         "stt_first_transcript": _first_transcript,
         "llm_ttft": _ttft,

@@ -14,6 +14,7 @@ from harness.analysis.metrics import (
     late_transcript,
     marks_of,
     measure,
+    measure_all,
     measure_turn,
     transcript_text,
     word_score,
@@ -223,6 +224,12 @@ class TestAbsence:
         assert isinstance(measure("response", stage, make_utterance()), Missing)
         assert isinstance(measure("stt_finalize", stage, make_utterance()), Measurement)
         assert METRICS["response"].drivers == {Driver.SESSION}
+
+    def test_all_at_once(self) -> None:
+        """Measuring all metrics at once gives what measuring each gives."""
+        for trial in (make_trial(Script(tool=MS)), make_trial(driver="stage"), make_failed()):
+            found = measure_all(trial, make_utterance())
+            assert found == {each: measure(each, trial, make_utterance()) for each in METRICS}
 
     def test_unknown(self) -> None:
         """An unknown metric is an error, not a missing value."""
