@@ -196,7 +196,6 @@ def _add_setup(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         verbs, "doctor", "doctor:doctor", "check keys, endpoints, clock and the harness's own error"
     )
     parser.add_argument("suite", metavar="SUITE", nargs="?", help="check what this suite needs")
-    parser.add_argument("--quick", action="store_true", help="keys, endpoints and clock alone")
     _add_json(parser)
 
     parser = _verb(verbs, "gateway", "gateway:gateway", "run the loopback gateway by itself")

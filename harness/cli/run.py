@@ -292,7 +292,7 @@ async def _performed(
     line: ProgressLine,
     options: argparse.Namespace,
 ) -> Outcome:
-    from harness.analysis.validity import disturbance
+    from harness.analysis.disturbance import disturbance
 
     plan = writer.run.plan
     stop = asyncio.Event()

@@ -1,0 +1,207 @@
+"""``turnbench doctor``: what stands between this machine and numbers that can be trusted."""
+
+import argparse
+import asyncio
+import json
+import os
+import ssl
+import time
+import urllib.parse
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.cli.providers import lacking
+from harness.cli.suite_options import find_suite
+from harness.clock import read_clock_pair
+from harness.domain.providers import PROVIDERS, EnvironmentKey
+from harness.domain.suite import Suite, Via
+from harness.domain.timeline import Stage
+from harness.store.environment import (
+    collect_environment,
+    load_dotenv,
+    missing_keys,
+    provider_keys,
+    redact,
+)
+
+__all__ = ["Finding", "doctor"]
+
+MISUSE = 2
+CONNECT_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was checked.
+
+    Attributes:
+        topic: keys, endpoint, clock or machine.
+        state: "ok", "caution" or "problem".
+        text: what was found and, where it is not ok, the mend.
+    """
+
+    topic: str
+    state: str
+    text: str
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """Check keys, endpoints, clock and machine."""
+    load_dotenv(Path.cwd())
+    suite = None if options.suite is None else find_suite(options.suite)
+    findings = [*_keys(suite), *_endpoints(suite), *_clock(), *_machine()]
+    if options.json:
+        document = {
+            "findings": [
+                {"topic": each.topic, "state": each.state, "text": each.text} for each in findings
+            ],
+        }
+        print(json.dumps(document, ensure_ascii=False, indent=1))
+    else:
+        for each in findings:
+            print(f"{each.state:8} {each.topic:9} {each.text}")
+    return MISUSE if any(each.state == "problem" for each in findings) else 0
+
+
+def _keys(suite: Suite | None) -> Iterable[Finding]:
+    if suite is not None:
+        lines = missing_keys(suite)
+        live = suite.via is Via.LIVE
+        for line in lines:
+            yield Finding(
+                topic="keys",
+                state="problem" if live else "caution",
+                text=line if live else f"{line} (only when live)",
+            )
+        if not lines:
+            yield Finding(topic="keys", state="ok", text=f"{suite.name}: all keys are set")
+        return
+    for spec in PROVIDERS.values():
+        missing = lacking(spec, spec.stages)
+        text = f"{spec.name}: " + (f"not set: {', '.join(missing)}" if missing else "ready")
+        yield Finding(topic="keys", state="caution" if missing else "ok", text=text)
+
+
+def _addresses(suite: Suite | None) -> dict[str, str]:
+    """Return the addresses to try: those of the suite's stages, or of providers with keys."""
+    wanted: list[tuple[str, Stage, str | None]] = []
+    if suite is None:
+        for spec in PROVIDERS.values():
+            wanted += [
+                (spec.name, stage, None) for stage in spec.stages if not lacking(spec, [stage])
+            ]
+    elif suite.via is Via.LIVE:
+        for candidate in suite.candidates:
+            for stage in (Stage.STT, Stage.LLM, Stage.TTS):
+                settings = candidate.stage(stage)
+                if settings is not None:
+                    own = settings.options.get("base_url")
+                    wanted.append((settings.provider, stage, own if isinstance(own, str) else None))
+    found: dict[str, str] = {}
+    for provider, stage, own in wanted:
+        for name, address in _stage_addresses(provider, stage, own):
+            found.setdefault(address, name)
+    return found
+
+
+def _stage_addresses(provider: str, stage: Stage, own: str | None) -> Iterable[tuple[str, str]]:
+    if own is not None:
+        yield f"{provider} base_url", own
+        return
+    keys = provider_keys(provider, [stage])
+    # A stage that has an address of its own does not use the provider's common one.
+    special = [key for key in PROVIDERS[provider].stages[stage].keys if _is_address(key)]
+    for key in special or [key for key in keys if _is_address(key)]:
+        address = os.environ.get(key.name, "").strip() or key.default
+        if address:
+            yield f"{provider} {key.name}", address
+
+
+def _is_address(key: EnvironmentKey) -> bool:
+    return key.name.endswith("_URL") and not key.secret
+
+
+def _endpoints(suite: Suite | None) -> Iterable[Finding]:
+    addresses = _addresses(suite)
+    if not addresses:
+        return ()
+
+    async def ask() -> list[Finding]:
+        return list(await asyncio.gather(*(_reach(name, each) for each, name in addresses.items())))
+
+    return asyncio.run(ask())
+
+
+async def _reach(name: str, address: str) -> Finding:
+    """Connect to an address and say how long the network takes; nothing is asked of it."""
+    parts = urllib.parse.urlsplit(address)
+    host, secure = parts.hostname, parts.scheme in ("https", "wss")
+    shown = redact(
+        f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
+    )
+    if host is None or parts.scheme not in ("http", "https", "ws", "wss"):
+        return Finding(
+            topic="endpoint", state="problem", text=f"{name}: {redact(address)!r} is no address"
+        )
+    target = port or (443 if secure else 80)
+    begun = time.perf_counter_ns()
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            _, writer = await asyncio.open_connection(host, target)
+            took = (time.perf_counter_ns() - begun) / 1e6
+            writer.close()
+            if secure:
+                begun = time.perf_counter_ns()
+                _, writer = await asyncio.open_connection(
+                    host, target, ssl=ssl.create_default_context()
+                )
+                writer.close()
+    except (OSError, TimeoutError) as error:
+        why = (
+            f"no answer within {CONNECT_TIMEOUT_S:g} s"
+            if isinstance(error, TimeoutError)
+            else redact(str(error))
+        )
+        return Finding(
+            topic="endpoint", state="problem", text=f"{name}: {shown} cannot be reached: {why}"
+        )
+    return Finding(topic="endpoint", state="ok", text=f"{name}: {shown} in {took:.1f} ms (TCP)")
+
+
+def _clock() -> Iterable[Finding]:
+    info = time.get_clock_info("perf_counter")
+    pair = read_clock_pair()
+    steps = []
+    for _ in range(2000):
+        first = time.perf_counter_ns()
+        second = time.perf_counter_ns()
+        if second > first:
+            steps.append(second - first)
+    smallest = min(steps, default=0)
+    good = info.monotonic and smallest < 10_000
+    yield Finding(
+        topic="clock",
+        state="ok" if good else "problem",
+        text=f"{info.implementation}, smallest step {smallest} ns, "
+        f"wall clock paired within {pair.uncertainty_ns} ns",
+    )
+
+
+def _machine() -> Iterable[Finding]:
+    machine = collect_environment()["machine"]
+    cores, load = machine["usable_cores"], machine.get("load_average", [0.0])[0]
+    text = f"{machine['cpu']}, {cores} cores, load {load:g}"
+    busy = load > 0.7 * cores
+    yield Finding(
+        topic="machine",
+        state="caution" if busy or cores < 2 else "ok",
+        text=text + ("; busy: stop what else runs, or expect disturbed trials" if busy else ""),
+    )
+    governor = machine.get("governor")
+    if governor not in (None, "performance", "schedutil"):
+        yield Finding(
+            topic="machine",
+            state="caution",
+            text=f"CPU governor {governor}: set performance for steadier figures",
+        )
