@@ -201,6 +201,7 @@ def _trial_rows(view: ReportView) -> dict[str, Any]:
 def _paired(comparison: ComparisonView) -> dict[str, Any]:
     return {
         "unit": comparison.unit,
+        "emulated": comparison.emulated,
         "low": _clean(comparison.difference.low),
         "high": _clean(comparison.difference.high),
         "point": _clean(comparison.difference.value),

@@ -4,10 +4,8 @@
 the HTML page, Markdown and the terminal are three ways to print one.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
 from typing import NamedTuple
 
 from harness.report.format import Cell
@@ -15,6 +13,7 @@ from harness.report.format import Cell
 __all__ = [
     "Bar",
     "BarKind",
+    "BudgetView",
     "CandidateView",
     "CautionView",
     "ComparisonView",
@@ -319,18 +318,43 @@ class CautionView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetView:
+    """What the gate said of one budget, as texts.
+
+    Attributes:
+        budget: metric and statistic: "response p95".
+        candidate: whose.
+        measured: the estimate, or why there is none.
+        limit: what was promised: "at most 1 200 ms", "at most 10 % more than …".
+        margin: how far the estimate is from the limit; empty where unknown.
+        kind: the budget's own verdict.
+        reason: in a sentence.
+        emulated: the estimate comes from a gateway profile.
+    """
+
+    budget: str
+    candidate: str
+    measured: str
+    limit: str
+    margin: str
+    kind: VerdictKind
+    reason: str
+    emulated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictView:
     """What the gate said, with each budget.
 
     Attributes:
         kind: the verdict.
         reason: in a sentence.
-        budgets: rows of (budget, candidate, measured, limit, margin, verdict, reason).
+        budgets: each of the gate.
     """
 
     kind: VerdictKind
     reason: str
-    budgets: PlainTable
+    budgets: tuple[BudgetView, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -509,4 +533,3 @@ class ReportView:
     trial_metrics: tuple[tuple[str, str, str], ...]
     trials: tuple[TrialView, ...]
     extra: tuple[PlainTable, ...] = ()
-    scale: Mapping[str, tuple[float, float]] = field(default_factory=lambda: MappingProxyType({}))

@@ -9,6 +9,7 @@ from harness.report.format import Cell, Unit, cell, milliseconds, percent
 from harness.report.view import (
     Bar,
     BarKind,
+    BudgetView,
     CandidateView,
     CautionView,
     ComparisonView,
@@ -386,12 +387,26 @@ def make_view(trials: int = 120, *, seed: int = 7, verdict: VerdictKind | None =
         emulated=True,
     )
     worst = [r for r in counted if r.turns[0].pieces][:8]
-    budgets = PlainTable(
-        title="Budgets",
-        columns=("Budget", "Candidate", "Measured", "Limit", "Margin", "Verdict"),
-        rows=(
-            ("response p95", "kimi", "1 412 ms", "≤ 1 800 ms", "+388 ms", "PASS"),
-            ("llm_ttft p50", "kimi", "474 ms", "≤ 10 % slower", "−1.2 %", "PASS"),
+    budgets = (
+        BudgetView(
+            budget="response p95",
+            candidate=names[0],
+            measured="1 412 ms",
+            limit="at most 1 800 ms",
+            margin="388 ms",
+            kind=VerdictKind.PASS,
+            reason="",
+            emulated=True,
+        ),
+        BudgetView(
+            budget="llm_ttft p50",
+            candidate=names[0],
+            measured="474 ms",
+            limit="at most 10 % slower",
+            margin="",
+            kind=verdict or VerdictKind.PASS,
+            reason="the interval <excludes> no change" if verdict else "",
+            emulated=True,
         ),
     )
     return ReportView(

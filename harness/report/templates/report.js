@@ -44,6 +44,7 @@ function ticks(low, high, count) {
   for (let v = Math.ceil(low / step - 1e-9) * step; v <= high + step * 1e-9; v += step) out.push(Math.abs(v) < step * 1e-9 ? 0 : v);
   return out;
 }
+const emuMini = () => el("abbr", { class: "emu", title: "EMULATED: from a gateway profile, not from a provider" }, "EMU");
 const emuBadge = () => el("span", { class: "emu", title: "EMULATED: from a gateway profile, not from a provider" }, "EMULATED");
 
 // ---- hints --------------------------------------------------------------------------------------
@@ -111,6 +112,7 @@ function frame(width, height, box, x, xs, xText, y, ys, yText) {
   root.append(svg("line", { class: "axisline", x1: box.left, x2: width - box.right, y1: height - box.bottom, y2: height - box.bottom }));
   return root;
 }
+const emulatedText = (x) => svg("text", { x, y: 12, "text-anchor": "end", class: "emulated-text" }, "EMULATED");
 // A candidate's suffix says EMULATED already in the legend; charts keep the plain name.
 const shortName = (index) => DATA.candidates[index].name;
 
@@ -138,7 +140,7 @@ function drawEcdf(width) {
     root.append(svg("path", { d: path, fill: "none", stroke: colour(curve.c), "stroke-width": 2, "stroke-dasharray": DASHES[curve.c % 8] || null }));
   });
   let lx = box.left;
-  if (metric.emulated) { root.append(svg("text", { x: width - box.right, y: 12, "text-anchor": "end", class: "strong", style: "fill:var(--emu-line);letter-spacing:.06em" }, "EMULATED")); }
+  if (metric.emulated) root.append(emulatedText(width - box.right));
   root.append(svg("text", { x: lx, y: 12 }, "share of trials"));
   const lines = [];
   if (ecdfAt !== null) {
@@ -168,7 +170,7 @@ function ecdfTable() {
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Candidate"), ...labels.map((l) => el("th", { scope: "col" }, l)), el("th", { scope: "col", class: "num" }, "n"), el("th", { scope: "col", class: "num" }, "failed"))),
     el("tbody", {}, ...metric.curves.map((curve) => el("tr", {},
       el("th", { scope: "row" }, candidateMark(curve.c)),
-      ...curve.q.map(([, text, iv, state, emulated]) => el("td", {}, el("span", { class: "state-" + state }, text), emulated ? emuBadge() : null, iv ? el("span", { class: "iv" }, " " + iv) : null)),
+      ...curve.q.map(([, text, iv, state, emulated]) => el("td", {}, el("span", { class: "state-" + state }, text), emulated ? emuMini() : null, iv ? el("span", { class: "iv" }, " " + iv) : null)),
       el("td", { class: "num" }, String(curve.n)), el("td", { class: "num" }, String(curve.f))))));
   $("ecdf-table").replaceChildren(el("div", { class: "scroll" }, table));
 }
@@ -195,7 +197,7 @@ if ($("ecdf")) {
 function drawPaired(comparison) {
   return (width) => {
     const points = comparison.points, rowHeight = points.length > 40 ? 9 : 13;
-    const box = { left: 20, right: 20, top: 24, bottom: 40 }, height = box.top + box.bottom + points.length * rowHeight;
+    const box = { left: 20, right: 20, top: 24, bottom: 46 }, height = box.top + box.bottom + points.length * rowHeight;
     const values = points.map((p) => p[1]).concat([0, comparison.low, comparison.high].filter((v) => v !== null));
     let low = Math.min(...values), high = Math.max(...values);
     const pad = (high - low || 1) * 0.05; low -= pad; high += pad;
@@ -204,7 +206,8 @@ function drawPaired(comparison) {
     if (comparison.low !== null && comparison.high !== null) root.append(svg("rect", { x: x(comparison.low), width: Math.max(1, x(comparison.high) - x(comparison.low)), y: box.top, height: height - box.top - box.bottom, fill: "var(--accent)", "fill-opacity": 0.16 }));
     if (comparison.point !== null) root.append(svg("line", { x1: x(comparison.point), x2: x(comparison.point), y1: box.top, y2: height - box.bottom, stroke: "var(--accent)", "stroke-width": 2 }));
     root.append(svg("line", { class: "zero", x1: x(0), x2: x(0), y1: box.top - 6, y2: height - box.bottom }));
-    root.append(svg("text", { x: box.left, y: 12 }, "← lower"), svg("text", { x: width - box.right, y: 12, "text-anchor": "end" }, "higher →"));
+    root.append(svg("text", { x: box.left, y: height - 8 }, "← lower"), svg("text", { x: width - box.right, y: height - 8, "text-anchor": "end" }, "higher →"));
+    if (comparison.emulated) root.append(emulatedText(width - box.right));
     points.forEach(([name, value], i) => {
       const cy = box.top + (i + 0.5) * rowHeight;
       root.append(svg("line", { x1: x(0), x2: x(value), y1: cy, y2: cy, stroke: "var(--line-strong)" }));
@@ -224,6 +227,7 @@ function drawPareto(width) {
   const root = frame(width, height, box, x, ticks(x0, x1, width / 110), (v) => show(v, "ms"), y, ticks(y0, y1, 5), (v) => show(v, "rate"));
   root.append(svg("text", { x: box.left, y: 12 }, "WER ↓ better"), svg("text", { x: width - box.right, y: height - 8, "text-anchor": "end" }, "← faster · response p50"));
   const taken = [];
+  if (points.some((p) => DATA.candidates[p.c].emulated)) root.append(emulatedText(width - box.right));
   for (const p of points) {
     const c = colour(p.c), px = x(p.x.v), py = y(p.y.v);
     if (p.x.l !== null && p.x.h !== null) root.append(svg("line", { x1: x(p.x.l), x2: x(p.x.h), y1: py, y2: py, stroke: c, "stroke-width": 2, "stroke-opacity": 0.55 }));
@@ -233,7 +237,7 @@ function drawPareto(width) {
     let ly = py - 12;
     while (taken.some(([tx, ty]) => Math.abs(ty - ly) < 14 && Math.abs(tx - px) < 180)) ly -= 14;
     taken.push([px, ly]);
-    const right = px > width * 0.55;
+    const right = px + 12 + DATA.candidates[p.c].name.length * 6.6 > width;
     root.append(svg("text", { x: px + (right ? -12 : 12), y: ly, "text-anchor": right ? "end" : "start", class: "strong halo" }, DATA.candidates[p.c].name));
   }
   return root;
@@ -293,7 +297,7 @@ function rowOf(i) {
     el("td", {}, el("span", { class: `cand c${T.c[i] % 8}` }, el("i", { class: "dot", "aria-hidden": "true" }), el("span", {}, DATA.candidates[T.c[i]].name))),
     el("td", {}, T.u[i]),
     el("td", {}, el("span", { class: "pill " + status, "data-tip": T.n[i] || null }, T.f[i] ? "failed: " + T.f[i] : status)),
-    ...DATA.metrics.map((m, k) => el("td", { class: "num" }, show(T.v[k][i], m.unit), m.emulated && T.v[k][i] !== null ? el("span", { class: "emu", title: "EMULATED" }, "EMU") : null)),
+    ...DATA.metrics.map((m, k) => el("td", { class: "num" }, show(T.v[k][i], m.unit), m.emulated && T.v[k][i] !== null ? emuMini() : null)),
     el("td", { class: "tags" }, T.tags[T.g[i]].join(", ")));
 }
 function renderTrials() {
@@ -333,15 +337,16 @@ async function details(index) {
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 function wave(root, data, x0, x1, middle, half, cls) {
   if (!data.length || x1 - x0 < 2) { root.append(svg("rect", { class: cls, x: x0, width: Math.max(1, x1 - x0), y: middle - half * 0.5, height: half, "fill-opacity": 0.35, rx: 2 })); return; }
-  const count = Math.max(2, Math.min(data.length, Math.floor((x1 - x0) / 2)));
-  let top = "", bottom = "";
+  const count = Math.max(1, Math.floor((x1 - x0) / 3));
+  let path = "";
   for (let k = 0; k < count; k += 1) {
+    const first = Math.floor(k * data.length / count), last = Math.max(first + 1, Math.floor((k + 1) * data.length / count));
     let peak = 0;
-    for (let j = Math.floor(k * data.length / count); j < Math.max(Math.floor((k + 1) * data.length / count), Math.floor(k * data.length / count) + 1); j += 1) peak = Math.max(peak, data[j]);
-    const px = (x0 + (k + 0.5) / count * (x1 - x0)).toFixed(1), h = Math.max(0.75, peak / 255 * half);
-    top += `${k ? "L" : "M"}${px},${(middle - h).toFixed(1)}`; bottom = `L${px},${(middle + h).toFixed(1)}` + bottom;
+    for (let j = first; j < last; j += 1) peak = Math.max(peak, data[j]);
+    const h = Math.max(0.75, peak / 255 * half);
+    path += `M${(x0 + (k + 0.5) / count * (x1 - x0)).toFixed(1)},${(middle - h).toFixed(1)}v${(2 * h).toFixed(1)}`;
   }
-  root.append(svg("path", { class: cls, d: top + bottom + "Z" }));
+  root.append(svg("path", { class: cls, d: path, "stroke-width": 2, "stroke-linecap": "round" }));
 }
 function turnChart(turn, host, view) {
   const paint = (width) => {
@@ -451,7 +456,7 @@ async function openTrial(id) {
   const candidate = DATA.candidates[T.c[index]];
   $("panel-title").replaceChildren(`Trial ${id} · ${T.u[index]}`);
   const body = $("panel-body");
-  const summary = el("dl", { class: "sum" }, el("div", {}, el("dt", {}, "Candidate"), el("dd", {}, candidate.name, candidate.emulated ? emuBadge() : null)), el("div", {}, el("dt", {}, "Outcome"), el("dd", {}, T.f[index] ? "failed: " + T.f[index] : T.s[index])), ...DATA.metrics.map((m, k) => el("div", {}, el("dt", {}, m.name), el("dd", {}, show(T.v[k][index], m.unit), m.emulated && T.v[k][index] !== null ? emuBadge() : null))));
+  const summary = el("dl", { class: "sum" }, el("div", {}, el("dt", {}, "Candidate"), el("dd", {}, candidate.name, candidate.emulated ? emuBadge() : null)), el("div", {}, el("dt", {}, "Outcome"), el("dd", {}, T.f[index] ? "failed: " + T.f[index] : T.s[index])), ...DATA.metrics.map((m, k) => el("div", {}, el("dt", {}, m.name), el("dd", {}, show(T.v[k][index], m.unit), m.emulated && T.v[k][index] !== null ? emuMini() : null))));
   body.replaceChildren(summary);
   if (!panel.open) { returnTo = document.activeElement; panel.showModal(); }
   panel.scrollTop = 0;
