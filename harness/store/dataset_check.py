@@ -68,17 +68,18 @@ def check_dataset(path: Path) -> CheckReport:
         dataset = read_dataset(manifest, skip_unreadable=True)
     except ConfigurationError as error:
         return CheckReport(path=str(manifest), dataset=None, problems=error.problems, cautions=())
-    hashed = _hashed_ids(manifest)
+    rows = _raw_rows(manifest)
     cautions: list[str] = []
     first_of: dict[str, str] = {}
     for utterance in dataset.utterances:
         audio = load_audio(audio_path(dataset, utterance), channel=utterance.channel)
+        row = rows[utterance.id]
         findings = [
-            *_format_findings(utterance, audio),
+            *_format_findings(row, utterance, audio),
             *_level_findings(utterance, audio),
             *_timing_findings(utterance, audio),
         ]
-        if utterance.id not in hashed:
+        if not row.get("sha256"):
             findings.append(
                 "sha256 is not given, so a changed recording would go unseen:"
                 f" add {utterance.sha256}"
@@ -97,27 +98,23 @@ def check_dataset(path: Path) -> CheckReport:
     )
 
 
-def _hashed_ids(manifest: Path) -> set[str]:
-    """Return the ids of the rows that state a hash."""
-    ids = set()
-    for line in manifest.read_text(encoding="utf-8-sig").split("\n"):
-        if line.strip():
-            row: dict[str, Any] = json.loads(line)
-            if row.get("sha256"):
-                ids.add(str(row["id"]))
-    return ids
+def _raw_rows(manifest: Path) -> dict[str, dict[str, Any]]:
+    """Return the rows of a manifest that has been read already, as they are written."""
+    lines = manifest.read_text(encoding="utf-8-sig").split("\n")
+    rows = [json.loads(line) for line in lines if line.strip()]
+    return {str(row["id"]): row for row in rows}
 
 
-def _format_findings(utterance: Utterance, audio: Audio) -> Iterator[str]:
+def _format_findings(row: dict[str, Any], utterance: Utterance, audio: Audio) -> Iterator[str]:
     for name, actual, slack in (
         ("duration_s", audio.duration_s, _DURATION_S),
         ("sample_rate", audio.sample_rate, 0.0),
         ("channels", audio.channels, 0.0),
     ):
-        stated = utterance.tags.get(name)
+        stated = row.get(name)
         try:
             differs = stated is not None and abs(float(stated) - actual) > slack
-        except ValueError:
+        except (TypeError, ValueError):
             differs = True
         if differs:
             yield f"{name} is stated as {stated}, but is {actual:.6g}: mend the manifest"

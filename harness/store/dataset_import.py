@@ -213,7 +213,7 @@ def _row(
         ("licence", fields.get("licence") or licence),
     ):
         if value not in (None, ""):
-            row[key] = value if isinstance(value, int) else str(value)
+            row[key] = value if key == "channel" else str(value)
     row["duration_s"] = round(audio.duration_s, 6)
     if row.get("expect") != "none":
         row |= _bounds(fields, audio)
@@ -231,10 +231,14 @@ def _name(source: Source, fields: Mapping[str, Any], taken: set[str]) -> str:
         if given.casefold() in taken:
             raise _SkippedError(f"id {given} is taken by an earlier row: give each its own")
         return given
-    stem = source.audio.stem.strip() or "recording"
+    # What an id may not hold becomes a dash; the length leaves room for a number.
+    printable = "".join(c if c.isprintable() and c != "\\" else "-" for c in source.audio.stem)
+    stem = printable.strip()[:120].strip()
+    if not is_utterance_id(stem):
+        stem = "recording"
     number = 1
     name = stem
-    while name.casefold() in taken or not is_utterance_id(name):
+    while name.casefold() in taken:
         number += 1
         name = f"{stem}-{number}"
     return name

@@ -175,6 +175,11 @@ def _read_rows(manifest: Path, problems: list[str]) -> tuple[list[Row], bytes]:
             reason = error.msg if isinstance(error, json.JSONDecodeError) else error
             problems.append(f"{where}: not JSON ({reason}): give one object on each line")
             continue
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            problems.append(f"{where}: half a character (a lone surrogate): write the whole one")
+            continue
         if not isinstance(value, dict):
             problems.append(f"{where}: {shown(value)} is no object: give one object on each line")
             continue

@@ -40,6 +40,8 @@ _SYNONYMS: Final = {
 }  # fmt: skip
 # Common descriptions that happen to be spelt like one of our fields.
 _DESCRIPTIONS: Final = frozenset({"channels", "test", "next", "ids", "spoken"})
+# Taken from the recording, whatever the manifest says; `datasets check` compares them.
+_MEASURED: Final = "duration_s"
 # Manifests round their times to the millisecond.
 _ROUNDING_S: Final = 0.000_6
 
@@ -103,6 +105,8 @@ def name_fields(row: Row, raw: dict[str, Any]) -> None:
             if name != key and name in raw and raw[name] != value:
                 row.refuse(key, f"contradicts {name}: give one of them")
             row.values[name] = value
+            continue
+        if key == _MEASURED:
             continue
         guess = _misspelt(key)
         if guess is not None and guess not in given:

@@ -17,9 +17,8 @@ def voice(
 ) -> Samples:
     """Return a voiced buzz with syllables between ``lead_s`` and its end, over faint noise."""
     generator = np.random.default_rng(7)
-    length = round((lead_s + speech_s + trail_s) * rate)
-    samples = generator.standard_normal(length) * 0.000_5
     start, count = round(lead_s * rate), round(speech_s * rate)
+    samples = generator.standard_normal(start + count + round(trail_s * rate)) * 0.000_5
     t = np.arange(count) / rate
     buzz = sum(np.sin(2 * np.pi * 150 * k * t) / k for k in range(1, 20) if 150 * k < rate / 2)
     hiss = generator.standard_normal(count) * 0.3
