@@ -82,12 +82,14 @@ def disturbance(trial: Trial | FailedTrial) -> Disturbance | None:
     """Return what disturbed a trial; None where nothing did or nothing was watching."""
     if isinstance(trial, FailedTrial) or trial.health is None:
         return None
-    windows = [each for turn in trial.turns for each in _window(turn, trial.ended_ns)]
+    long = [each for each in trial.health.stalls if each.end_ns - each.start_ns > STALL_LIMIT_NS]
+    windows = [
+        each for turn in trial.turns for each in (_window(turn, trial.ended_ns) if long else ())
+    ]
     stalls = tuple(
         stall
-        for stall in trial.health.stalls
-        if stall.end_ns - stall.start_ns > STALL_LIMIT_NS
-        and any(stall.start_ns < end and start < stall.end_ns for start, end in windows)
+        for stall in long
+        if any(stall.start_ns < end and start < stall.end_ns for start, end in windows)
     )
     late = trial.health.late_frames
     if not stalls and not late:

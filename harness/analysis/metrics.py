@@ -37,6 +37,7 @@ __all__ = [
     "measure_all",
     "measure_turn",
     "transcript_text",
+    "usage_of",
     "word_score",
 ]
 
@@ -241,8 +242,13 @@ def _first_transcript(view: _View) -> Measurement | Missing:
 
 def _ttft(view: _View) -> Measurement | Missing:
     request = view.llm
-    note = AFTER_RETRY if request is not None and request.cause is Cause.RETRY else ""
+    note = AFTER_RETRY if request is not None and _retried(request) else ""
     return _span(view, Mark.LLM_REQUEST, Mark.LLM_FIRST_TEXT, note)
+
+
+def _retried(request: Request) -> bool:
+    attempts = request.facts.get("attempts", 1)
+    return request.cause is Cause.RETRY or (isinstance(attempts, int) and attempts > 1)
 
 
 def _text_instants(view: _View) -> list[int]:
@@ -256,28 +262,45 @@ def _text_instants(view: _View) -> list[int]:
     return [each.at_ns for each in pieces if each.at_ns is not None]
 
 
-def _answer_tokens(usage: Any) -> int | None:
-    """Return the answer's tokens from a provider's usage, in any of the known spellings."""
-    if not isinstance(usage, Mapping):
-        return None
-    for name in ("completion_tokens", "output_tokens", "completionTokens"):
-        if isinstance(usage.get(name), int):
-            tokens = int(usage[name])
-            break
-    else:
-        return None
-    details = usage.get("completion_tokens_details")
-    reasoning = details.get("reasoning_tokens") if isinstance(details, Mapping) else None
-    if reasoning is None and "completion_tokens" in usage:
-        reasoning = usage.get("reasoning_tokens")
-    return tokens - reasoning if isinstance(reasoning, int) else tokens
+def usage_of(request: Request) -> dict[str, int]:
+    """Return the integers of a provider's usage, nested ones under ``outer.inner``.
+
+    Facts hold it as a mapping ``usage`` or flattened to ``usage.name``.
+    """
+    found: dict[str, int] = {}
+
+    def collect(prefix: str, value: Any) -> None:
+        if isinstance(value, Mapping):
+            for name, inner in value.items():
+                collect(f"{prefix}.{name}", inner)
+        elif type(value) is int:
+            found[prefix.removeprefix("usage.")] = value
+
+    for name, value in request.facts.items():
+        if name == "usage" or name.startswith("usage."):
+            collect(name, value)
+    return found
+
+
+def _answer_tokens(usage: Mapping[str, int]) -> int | None:
+    """Return the answer's tokens, in any of the known spellings."""
+    if "output_tokens" in usage:
+        # This spelling counts reasoning apart, unless it gives the details.
+        tokens, nested = usage["output_tokens"], usage.get("output_tokens_details.reasoning_tokens")
+        return tokens - (nested or 0)
+    for name in ("completion_tokens", "completionTokens"):
+        if name in usage:
+            nested = usage.get("completion_tokens_details.reasoning_tokens")
+            reasoning = usage.get("reasoning_tokens", 0) if nested is None else nested
+            return usage[name] - reasoning
+    return None
 
 
 def _tokens_per_second(view: _View) -> Measurement | Missing:
     request = view.llm
     if request is None:
         return Missing(reason="no LLM request")
-    tokens = _answer_tokens(request.facts.get("usage"))
+    tokens = _answer_tokens(usage_of(request))
     if tokens is None:
         return Missing(reason="the provider reported no usage")
     instants = _text_instants(view)

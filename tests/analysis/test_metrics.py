@@ -179,6 +179,10 @@ class TestSpans:
         found = measure_turn("llm_ttft", turn, make_utterance())
         assert isinstance(found, Measurement)
         assert found.note == "after a retry"
+        turn = with_request(make_turn(), "llm", facts={"attempts": 2})
+        again = measure_turn("llm_ttft", turn, make_utterance())
+        assert isinstance(again, Measurement)
+        assert again.note == "after a retry"
 
     def test_stage_alone(self) -> None:
         """Each stage alone has its marks though nothing was played."""
@@ -310,9 +314,13 @@ class TestLlm:
             {"completion_tokens": 29, "completion_tokens_details": {"reasoning_tokens": 20}},
             {"completion_tokens": 29, "reasoning_tokens": 20},
             {"output_tokens": 9, "reasoning_tokens": 20},
+            {"output_tokens": 29, "output_tokens_details": {"reasoning_tokens": 20}},
         ):
             turn = with_request(make_turn(), "llm", facts={"usage": usage})
             assert value("llm_tokens_per_second", turn) == pytest.approx(8e9 / (90 * MS))
+        flat = {"usage.completion_tokens": 9, "usage.prompt_tokens": 40, "status": 200}
+        turn = with_request(make_turn(), "llm", facts=flat)
+        assert value("llm_tokens_per_second", turn) == pytest.approx(8e9 / (90 * MS))
 
     @pytest.mark.parametrize("usage", [None, "9", {}, {"completion_tokens": "9"}])
     def test_no_usage(self, usage: object) -> None:

@@ -1,0 +1,163 @@
+"""Which trials stand behind a number: one metric of one candidate as a statistical sample.
+
+A failed trial ranks worse than every success in the metrics that its failure touches: the
+voice-to-voice response, those of the failed stage, and the end-of-turn decision where the STT
+failed. What such a trial measured before it failed still counts: a time-out of the LLM takes
+nothing from the STT's figure, and adds nothing to the TTS's.
+
+Where more is better, values are negated within the sample, so that failures and the slow tail lie
+at the same end for every metric: the p95 of an output rate is the rate that 95 % of trials reach.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from harness.analysis.definitions import METRICS
+from harness.analysis.estimate import Estimate, Sample, Statistic, TimedOut, Unsupported
+from harness.analysis.metrics import (
+    Measurement,
+    Missing,
+    measure_all,
+    measure_turn,
+    word_score,
+)
+from harness.analysis.transcript import NoTranscript, Score
+from harness.domain.suite import Driver
+from harness.domain.timeline import Stage
+from harness.domain.trial import FailedTrial, Trial, Turn
+from harness.domain.utterance import Utterance
+
+__all__ = ["Row", "cluster_of", "failure_counts", "make_rows", "restored", "sample_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One trial with all that was measured of its first turn.
+
+    Attributes:
+        trial: what was performed.
+        utterance: what its user said.
+        found: each metric's value by id. For a failed trial: what it measured before it failed,
+            or its failure where that counts.
+        words: the word errors; every word is unheard where the STT failed.
+    """
+
+    trial: Trial | FailedTrial
+    utterance: Utterance
+    found: Mapping[str, Measurement | Missing]
+    words: Score | NoTranscript | Missing
+
+    def value(self, metric_id: str) -> float | None:
+        """Return a metric's value, or None where there is none."""
+        found = self.found[metric_id]
+        return found.value if isinstance(found, Measurement) else None
+
+
+def failure_counts(stage: Stage, metric_id: str) -> bool:
+    """Tell whether a failure of ``stage`` is a failure of the metric."""
+    blamed = METRICS[metric_id].stage
+    if blamed is None or stage is blamed:
+        return True
+    return blamed is Stage.ENDPOINTING and stage is Stage.STT
+
+
+def make_rows(
+    trials: Iterable[Trial | FailedTrial], utterances: Mapping[str, Utterance]
+) -> tuple[Row, ...]:
+    """Measure trials.
+
+    Args:
+        trials: in any order.
+        utterances: by id.
+
+    Raises:
+        KeyError: a trial's utterance is not among them.
+    """
+    return tuple(_row(trial, utterances[trial.key.utterance]) for trial in trials)
+
+
+def _row(trial: Trial | FailedTrial, utterance: Utterance) -> Row:
+    if isinstance(trial, Trial):
+        return Row(
+            trial=trial,
+            utterance=utterance,
+            found=measure_all(trial, utterance),
+            words=word_score(trial.turns[0], utterance),
+        )
+    found = {metric_id: _of_failed(trial, metric_id, utterance) for metric_id in METRICS}
+    return Row(trial=trial, utterance=utterance, found=found, words=_words(trial, utterance))
+
+
+def _of_failed(trial: FailedTrial, metric_id: str, utterance: Utterance) -> Measurement | Missing:
+    failure = trial.failure
+    if Driver(trial.driver) not in METRICS[metric_id].drivers:
+        return Missing(reason=f"not measured by the {trial.driver} driver")
+    reason = f"failed: {failure.stage.value} {failure.kind.value}"
+    if failure_counts(failure.stage, metric_id):
+        return Missing(reason=reason, failure=failure)
+    if trial.turns:
+        return measure_turn(metric_id, trial.turns[0], utterance)
+    return Missing(reason=reason)
+
+
+def _words(trial: FailedTrial, utterance: Utterance) -> Score | NoTranscript | Missing:
+    if trial.failure.stage is Stage.STT and utterance.expect == "speech":
+        return word_score(Turn(index=0, utterance=utterance.id), utterance)
+    if trial.turns:
+        return word_score(trial.turns[0], utterance)
+    return Missing(reason=f"failed: {trial.failure.stage.value} {trial.failure.kind.value}")
+
+
+@lru_cache(maxsize=65_536)
+def cluster_of(utterance_id: str) -> int:
+    """Return the number that stands for an utterance in every sample of every run."""
+    return int.from_bytes(hashlib.sha256(utterance_id.encode()).digest()[:7], "big")
+
+
+def sample_of(metric_id: str, rows: Sequence[Row]) -> Sample:
+    """Return one metric of rows as a sample, failures flagged, utterances as clusters.
+
+    Turns that merely lack the metric are left out: they are counted by their reason elsewhere.
+    """
+    sign = -1.0 if METRICS[metric_id].better == "higher" else 1.0
+    entries: list[tuple[int, bool, float]] = []
+    for row in rows:
+        found = row.found[metric_id]
+        if isinstance(found, Measurement):
+            entries.append((cluster_of(row.utterance.id), False, sign * found.value))
+        elif found.failure is not None:
+            entries.append((cluster_of(row.utterance.id), True, 0.0))
+    # One order, so that rounding in sums does not depend on the order of the trials.
+    entries.sort()
+    return Sample.of(
+        [value for _, _, value in entries],
+        failed=[failed for _, failed, _ in entries],
+        clusters=[cluster for cluster, _, _ in entries],
+    )
+
+
+def restored(metric_id: str, statistic: Statistic) -> Statistic:
+    """Return a statistic of :func:`sample_of` in the metric's own direction.
+
+    Where more is better and the worse end lies among the failures, that end is -inf.
+    """
+    if METRICS[metric_id].better == "lower" or isinstance(statistic, TimedOut):
+        return statistic
+    if isinstance(statistic, Unsupported):
+        seen = statistic.observed
+        return replace(statistic, observed=-seen if isinstance(seen, float) else seen)
+    high = statistic.high
+    return Estimate(
+        point=-statistic.point,
+        low=-math.inf if isinstance(high, TimedOut) else -high,
+        high=-statistic.low,
+        confidence=statistic.confidence,
+        n=statistic.n,
+        effective_n=statistic.effective_n,
+        failures=statistic.failures,
+        method=statistic.method,
+        gateable=statistic.gateable,
+    )

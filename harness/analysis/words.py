@@ -1,0 +1,76 @@
+"""The pooled word errors of many trials."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.analysis.estimate import Estimate, Unsupported
+from harness.analysis.metrics import Missing
+from harness.analysis.samples import Row, cluster_of
+from harness.analysis.transcript import NORMALISER_VERSION, NoTranscript, Score, pooled_rate
+
+__all__ = ["WordErrors", "word_errors"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WordErrors:
+    """The pooled word errors of a candidate.
+
+    Attributes:
+        rate: errors over reference words; a turn without a transcript deletes all its words.
+        substitutions, deletions, insertions: counts, such deletions included.
+        reference_words: counted once per trial.
+        silent: turns without a transcript where words were expected.
+        unexpected: words heard where none were expected.
+        normaliser: version of the normaliser.
+    """
+
+    rate: Estimate | Unsupported
+    substitutions: int
+    deletions: int
+    insertions: int
+    reference_words: int
+    silent: int
+    unexpected: int
+    normaliser: str = NORMALISER_VERSION
+
+
+def word_errors(rows: Sequence[Row], *, confidence: float = 0.95) -> WordErrors | None:
+    """Return the pooled word errors of rows; None where none of them has a text.
+
+    A turn without a transcript counts as all its words deleted: a recogniser that is silent on the
+    hard utterances must not win.
+    """
+    scored = [
+        (row, row.words)
+        for row in rows
+        if row.utterance.expect == "speech" and not isinstance(row.words, Missing)
+    ]
+    unexpected = sum(
+        row.words.insertions
+        for row in rows
+        if row.utterance.expect == "none" and isinstance(row.words, Score)
+    )
+    # Languages without spaces are scored by character, which is never pooled with words.
+    scored = [each for each in scored if each[1].unit == "word"] or scored
+    if not scored:
+        return None
+    scores = [score for _, score in scored]
+    silent = [score for score in scores if isinstance(score, NoTranscript)]
+    heard = [score for score in scores if isinstance(score, Score)]
+    return WordErrors(
+        rate=pooled_rate(
+            scores,
+            clusters=np.asarray([cluster_of(row.utterance.id) for row, _ in scored]),
+            confidence=confidence,
+            missing="delete",
+        ),
+        substitutions=sum(score.substitutions for score in heard),
+        deletions=sum(score.deletions for score in heard)
+        + sum(score.reference_units for score in silent),
+        insertions=sum(score.insertions for score in heard),
+        reference_words=sum(score.reference_units for score in scores),
+        silent=len(silent),
+        unexpected=unexpected,
+    )
