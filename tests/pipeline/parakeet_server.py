@@ -6,8 +6,11 @@ number of samples or a finalize.
 """
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import json
+import socket as sockets
 import struct
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -16,7 +19,21 @@ from typing import Any
 
 from aiohttp import WSCloseCode, web
 
-__all__ = ["Bytes", "Close", "Connected", "Drop", "ParakeetScript", "ParakeetServer", "Say", "Wait"]
+__all__ = [
+    "FINALIZED",
+    "Bytes",
+    "Close",
+    "Connected",
+    "Drop",
+    "ParakeetScript",
+    "ParakeetServer",
+    "Say",
+    "Wait",
+    "accept_upgrade",
+    "final",
+    "interim",
+    "text_frame",
+]
 
 HELLO = {"status": "listening", "model": "scripted"}
 
@@ -249,7 +266,8 @@ class ParakeetServer:
         fields: dict[str, Any] = {"authorization": request.headers.get("Authorization")}
         for name, value in form.items():
             if isinstance(value, web.FileField):
-                fields[name] = value.file.read()
+                with value.file as file:
+                    fields[name] = file.read()
                 fields["filename"] = value.filename
             else:
                 fields[name] = value
@@ -270,8 +288,23 @@ def _abort(socket: web.WebSocketResponse) -> None:
         return
     raw = request.transport.get_extra_info("socket")
     if raw is not None:
-        import socket as sockets
-
         with contextlib.suppress(OSError):
             raw.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
     request.transport.abort()
+
+
+async def accept_upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer a WebSocket upgrade by hand."""
+    request = (await reader.readuntil(b"\r\n\r\n")).decode()
+    lines = dict(line.split(": ", 1) for line in request.split("\r\n")[1:] if ": " in line)
+    magic = lines["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    accept = base64.b64encode(hashlib.sha1(magic.encode()).digest()).decode()
+    writer.write(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: " + accept.encode() + b"\r\n\r\n"
+    )
+
+
+def text_frame(data: bytes) -> bytes:
+    """An unmasked, unfragmented text frame of less than 126 bytes."""
+    return bytes([0x81, len(data)]) + data

@@ -24,7 +24,7 @@ import time
 import weakref
 from collections import deque
 from enum import Enum, auto
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from livekit import rtc
 from livekit.agents import APIConnectOptions, APIError, stt
@@ -194,6 +194,9 @@ class ParakeetSTT(stt.STT[Any]):
         """Open a connection for the first stream to come."""
         if self.capabilities.streaming:
             self.pool.warm(DEFAULT_API_CONNECT_OPTIONS.timeout)
+
+    async def __aenter__(self) -> Self:
+        return self
 
     async def aclose(self) -> None:
         """Close the streams and every connection."""
