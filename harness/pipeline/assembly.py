@@ -332,15 +332,21 @@ def _endpointing_waits(recorder: Recorder, options: SessionOptions, commit: Stam
         delays.append(options.max_endpointing_delay_s)
     triggers = [each.at.ns for each in recorder.transcripts if each.kind == "final"]
     triggers += [at.ns for at in recorder.speech_ends]
-    anchors = list(triggers)
-    for at, silence_s, inference_s in recorder.vad_ends:
-        triggers.append(at.ns)
-        anchors.append(at.ns - round((silence_s + inference_s) * _NS))
+    triggers += [at.ns for at, _, _ in recorder.vad_ends]
+    if recorder.vad_ends and options.turn_detection is not TurnDetection.STT:
+        # The delay counts from the detector's idea of the speech end.
+        anchors = [
+            at.ns - round((silence_s + inference_s) * _NS)
+            for at, silence_s, inference_s in recorder.vad_ends
+            if at.ns <= commit.ns
+        ]
+    else:
+        # Without word times livekit counts from the arrival of the transcript.
+        anchors = [each for each in triggers if each <= commit.ns]
     triggers = [each for each in triggers if each <= commit.ns]
-    anchors = [each for each in anchors if each <= commit.ns]
     if not triggers or not anchors:
         return []
-    anchor = max(anchors) if not recorder.vad_ends else min(max(anchors), commit.ns)
+    anchor = max(anchors)
     start = max(triggers)
     ends = [anchor + round(delay * _NS) for delay in delays if delay > 0]
     # With a model two delays are possible; the one that was waited is the one nearest the commit.
