@@ -14,7 +14,6 @@ hears:
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,7 @@ import soundfile
 import soxr
 
 from harness.errors import ConfigurationError
+from harness.store.container import DecodeError, decode_container
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -248,34 +248,7 @@ def _decode_g711(path: Path, *, alaw: bool) -> tuple[_Floats, int]:
 
 
 def _decode_container(path: Path) -> tuple[_Floats, int]:
-    # PyAV takes a quarter of a second to import, and few datasets need it.
     try:
-        import av  # noqa: PLC0415
-    except ImportError as error:
-        raise ConfigurationError(
-            f"{path}: {path.suffix} needs PyAV: `pip install av`, or convert the file to FLAC"
-        ) from error
-    blocks: list[_Floats] = []
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.audio:
-                raise _undecodable(path, "it holds no audio stream")
-            stream = container.streams.audio[0]
-            # Packed floats have one plane: PyAV 17 crashes on the planes of more than two channels.
-            packer = av.AudioResampler(format="flt")
-            for frame in container.decode(stream):
-                blocks.extend(_interleaved(packed) for packed in packer.resample(frame))
-            if blocks:
-                blocks.extend(_interleaved(packed) for packed in packer.resample(None))
-            rate = int(stream.codec_context.sample_rate)
-    except av.FFmpegError as error:
-        raise _undecodable(path, str(error.strerror or error)) from error
-    if not blocks:
-        return np.zeros((0, 1)), rate
-    return np.concatenate(blocks), rate
-
-
-def _interleaved(frame: Any) -> _Floats:
-    """Return one packed frame as floats of shape ``(n, channels)``."""
-    array: npt.NDArray[np.float32] = frame.to_ndarray()
-    return array.reshape(-1, frame.layout.nb_channels).astype(np.float64)
+        return decode_container(path)
+    except DecodeError as error:
+        raise _undecodable(path, str(error)) from error

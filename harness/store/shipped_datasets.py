@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import harness
 from harness.errors import ConfigurationError
 from harness.store.manifest import MANIFEST
+from harness.store.shipped import shipped_folder, shipped_names
 from harness.store.spelling import nearest
 
 __all__ = ["find_dataset", "shipped_datasets"]
@@ -12,14 +12,8 @@ __all__ = ["find_dataset", "shipped_datasets"]
 
 def shipped_datasets() -> dict[str, Path]:
     """Return the folders of the shipped datasets by name, in the order of names."""
-    package = Path(harness.__file__).resolve().parent
-    # In the wheel they are package data; in a checkout they lie beside the package.
-    for folder in (package / "shipped" / "datasets", package.parent / "datasets"):
-        if folder.is_dir():
-            return {
-                path.name: path for path in sorted(folder.iterdir()) if (path / MANIFEST).is_file()
-            }
-    return {}
+    folder = shipped_folder("datasets")
+    return {name: folder / name for name in shipped_names("datasets")}
 
 
 def find_dataset(choice: str, *, base: Path) -> Path:

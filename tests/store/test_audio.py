@@ -87,11 +87,8 @@ def test_headerless_g711_follows_the_stated_rule(tmp_path: Path) -> None:
         assert np.max(np.abs(audio.samples.astype(int) - samples)) < 700
 
 
-@pytest.mark.parametrize("channels", [1, 2, 8])
-def test_m4a_is_read_with_any_channel_count(tmp_path: Path, channels: int) -> None:
-    """AAC in an M4A container, which libsndfile does not know, is read and mixed down."""
-    path = tmp_path / "voice.m4a"
-    samples = voice(rate=48_000)
+def write_m4a(path: Path, samples: Samples, channels: int) -> None:
+    """Encode 48 kHz samples, the same on each channel, as AAC in an M4A container."""
     layout = {1: "mono", 2: "stereo", 8: "7.1"}[channels]
     with av.open(str(path), "w", format="ipod") as container:
         stream = container.add_stream("aac", rate=48_000, layout=layout)
@@ -102,10 +99,55 @@ def test_m4a_is_read_with_any_channel_count(tmp_path: Path, channels: int) -> No
         for piece in [*packer.resample(frame), *packer.resample(None), None]:
             for packet in stream.encode(piece):
                 container.mux(packet)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 8])
+def test_m4a_is_read_with_any_channel_count(tmp_path: Path, channels: int) -> None:
+    """AAC in an M4A container, which libsndfile does not know, is read and mixed down."""
+    path = tmp_path / "-voice.m4a"
+    samples = voice(rate=48_000)
+    write_m4a(path, samples, channels)
     audio = load_audio(path)
     assert (audio.sample_rate, audio.channels) == (48_000, channels)
     assert audio.duration_s == pytest.approx(2.0, abs=0.1)
     assert rms_db(audio.samples) == pytest.approx(rms_db(samples), abs=1.5)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_damaged_m4a_ends_no_run(tmp_path: Path, seed: int) -> None:
+    """A container whose index is overwritten, which can crash FFmpeg, is an error of one line."""
+    path = tmp_path / "damaged.m4a"
+    write_m4a(path, voice(rate=48_000), 8)
+    content = bytearray(path.read_bytes())
+    generator = np.random.default_rng(seed)
+    for place in generator.integers(len(content) - 1500, len(content), 300):
+        content[place] = generator.integers(256)
+    path.write_bytes(content)
+    with pytest.raises(ConfigurationError) as caught:
+        load_audio(path)
+    (line,) = caught.value.problems
+    assert line.startswith(f"{path}: cannot be decoded (")
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "mp3", "ogg", "aiff", "sph"])
+def test_damaged_files_are_read_or_refused(tmp_path: Path, suffix: str) -> None:
+    """Whatever a few wrong bytes do to a recording, it is read or refused, and nothing crashes."""
+    path = tmp_path / f"voice.{suffix}"
+    soundfile.write(path, voice(), RATE, format="NIST" if suffix == "sph" else suffix)
+    whole = path.read_bytes()
+    generator = np.random.default_rng(5)
+    outcomes = []
+    for _ in range(60):
+        content = bytearray(whole)
+        for place in generator.integers(0, min(len(content), 400), 4):
+            content[place] = generator.integers(256)
+        path.write_bytes(content)
+        try:
+            outcomes.append(load_audio(path).samples.size > 0)
+        except ConfigurationError as error:
+            outcomes.append(len(error.problems) == 1)
+    assert outcomes == [True] * 60
 
 
 def test_channels_are_averaged_or_chosen(tmp_path: Path) -> None:
