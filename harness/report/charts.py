@@ -30,6 +30,8 @@ CANDIDATE_COLOURS = (
     "#5b5f67",
     "#7a4fb5",
 )
+# Paper needs no more.
+PRINTED_POINTS = 120
 DASHES = ("-", "--", ":", "-.", (0, (4, 2)), (0, (12, 4)), (0, (1, 4)), (0, (6, 2, 2, 2)))
 STAGE_COLOURS = {
     "stt": "#56b4e9",
@@ -107,8 +109,9 @@ def _curves(axes: Axes, distribution: Distribution, names: Sequence[str]) -> Non
     for curve in distribution.curves:
         if not curve.points:
             continue
-        xs = _scaled([value for value, _ in curve.points], distribution.unit)
-        ys = [share * 100 for _, share in curve.points]
+        points = curve.points[:: max(1, len(curve.points) // PRINTED_POINTS)]
+        xs = _scaled([value for value, _ in points], distribution.unit)
+        ys = [share * 100 for _, share in points]
         style = DASHES[curve.candidate % len(DASHES)]
         axes.step(
             xs,
@@ -126,7 +129,12 @@ def _curves(axes: Axes, distribution: Distribution, names: Sequence[str]) -> Non
 
 
 def _ecdf(view: ReportView) -> str | None:
-    shown = [each for each in view.distributions if any(curve.points for curve in each.curves)]
+    headline = {column.metric for column in view.columns}
+    shown = [
+        each
+        for each in view.distributions
+        if each.metric in headline and any(curve.points for curve in each.curves)
+    ]
     if not shown:
         return None
     names = [each.name for each in view.candidates]
@@ -162,7 +170,8 @@ def _draw_pairs(axes: Axes, comparison: ComparisonView) -> None:
 
 
 def _paired(view: ReportView) -> str | None:
-    shown = [each for each in view.comparisons if each.points][:12]
+    shown = [each for each in view.comparisons if each.points]
+    shown = [each for each in shown if each.metric == shown[0].metric][:12]
     if not shown:
         return None
     columns = 2 if len(shown) > 1 else 1
@@ -203,7 +212,7 @@ def _pareto(view: ReportView) -> str | None:
             textcoords="offset points",
         )
     axes.margins(0.25)
-    axes.set_xlabel("voice-to-voice response, p50, ms")
+    axes.set_xlabel(_plain(f"{view.latency_name}, p50, ms"))
     axes.set_ylabel("WER, %")
     _mark_emulated(figure, any(view.candidates[point.candidate].emulated for point, _, _ in shown))
     return _svg(figure, "Response against word error rate")

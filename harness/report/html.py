@@ -44,6 +44,7 @@ _STAGES = (
     ("harness", "Harness"),
 )
 _STAGE_NAMES = dict(_STAGES)
+CHARTED = 8
 _KINDS = (
     (BarKind.PROVIDER, "provider"),
     (BarKind.CLIENT, "client"),
@@ -264,6 +265,7 @@ def _data(view: ReportView) -> dict[str, Any]:
             and math.isfinite(point.latency.value)
             and point.error.value is not None
         ],
+        "latency": view.latency_name,
         "chunk": CHUNK,
         "trials": _trial_rows(view) if view.trials else None,
     }
@@ -417,6 +419,15 @@ def _part_tables(view: ReportView) -> list[PlainTable]:
     ]
 
 
+def _charted(view: ReportView) -> list[int]:
+    """Return which comparisons get a chart: those of the first metric, as far as they are few."""
+    drawn = [k for k, each in enumerate(view.comparisons) if each.points]
+    if not drawn:
+        return []
+    leading = view.comparisons[drawn[0]].metric
+    return [k for k in drawn if view.comparisons[k].metric == leading][:CHARTED]
+
+
 def _sections(view: ReportView) -> list[tuple[str, str]]:
     wanted = (
         ("numbers", "Numbers", True),
@@ -455,7 +466,6 @@ def render_html(
     *,
     prints: Mapping[str, str] = MappingProxyType({}),
     audio: Mapping[tuple[str, int], AudioClip] = MappingProxyType({}),
-    confidence: str = "95 %",
 ) -> str:
     """Return the page.
 
@@ -465,7 +475,6 @@ def render_html(
             stand in for the interactive charts on paper and without JavaScript.
         audio: replies to embed, by trial id and index of the turn; others are linked where the
             view has a link.
-        confidence: the coverage of the intervals, for the text.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
@@ -501,7 +510,7 @@ def render_html(
         part_tables=_part_tables(view),
         definitions={each.metric: each.formula for each in view.definitions},
         prints={name: _image(prints.get(name)) for name in ("ecdf", "paired", "pareto")},
-        confidence=confidence,
+        charted=_charted(view),
         policy=policy,
         css=Markup(_asset("report.css")),  # noqa: S704
         script=Markup(script),  # noqa: S704

@@ -506,6 +506,9 @@ class ReportView:
         definitions: of each metric that appears.
         trial_metrics: (id, name, unit) of the trial table's columns.
         trials: every trial of the run.
+        all_metrics: every metric with all its percentiles.
+        latency_name: what the Pareto plot shows on its horizontal axis.
+        confidence: coverage of the intervals, as text.
         extra: further tables (composition, what-if), each complete.
     """
 
@@ -532,4 +535,7 @@ class ReportView:
     definitions: tuple[DefinitionView, ...]
     trial_metrics: tuple[tuple[str, str, str], ...]
     trials: tuple[TrialView, ...]
+    all_metrics: PlainTable | None = None
+    latency_name: str = "Voice-to-voice response"
+    confidence: str = "95\u00a0%"
     extra: tuple[PlainTable, ...] = ()

@@ -225,7 +225,7 @@ function drawPareto(width) {
   const x = (v) => box.left + (v - x0) / (x1 - x0) * (width - box.left - box.right);
   const y = (v) => height - box.bottom - (v - y0) / (y1 - y0) * (height - box.top - box.bottom);
   const root = frame(width, height, box, x, ticks(x0, x1, width / 110), (v) => show(v, "ms"), y, ticks(y0, y1, 5), (v) => show(v, "rate"));
-  root.append(svg("text", { x: box.left, y: 12 }, "WER ↓ better"), svg("text", { x: width - box.right, y: height - 8, "text-anchor": "end" }, "← faster · response p50"));
+  root.append(svg("text", { x: box.left, y: 12 }, "WER ↓ better"), svg("text", { x: width - box.right, y: height - 8, "text-anchor": "end" }, `← faster · ${DATA.latency}, p50`));
   const taken = [];
   if (points.some((p) => DATA.candidates[p.c].emulated)) root.append(emulatedText(width - box.right));
   for (const p of points) {

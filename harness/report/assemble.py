@@ -1,0 +1,398 @@
+"""A run and its analysis as a report view: what is shown, in which order, in which words."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from harness.analysis.attribution import Typical, typical_turn
+from harness.analysis.definitions import METRICS
+from harness.analysis.disturbance import Selection, select
+from harness.analysis.estimate import Estimate, Statistic, TimedOut
+from harness.analysis.metrics import Missing
+from harness.analysis.samples import Row, make_rows
+from harness.analysis.summary import CandidateSummary, MetricSummary, RunSummary
+from harness.analysis.validity import Caution
+from harness.domain.suite import Driver, Via
+from harness.domain.timeline import Stage
+from harness.domain.trial import FailedTrial, Trial
+from harness.report.details import bars_of, trial_views
+from harness.report.findings import compare_all, describe_time, headline_answer
+from harness.report.format import Unit, cell, count, milliseconds, missing, plural
+from harness.report.inputs import RunData
+from harness.report.panels import (
+    all_metrics,
+    candidate_stages,
+    definitions,
+    failure_rows,
+    settings,
+    trust,
+    word_error_rows,
+    word_error_totals,
+)
+from harness.report.view import (
+    CandidateView,
+    CautionView,
+    Curve,
+    Distribution,
+    HeadlineCell,
+    HeadlineColumn,
+    HeadlineRow,
+    LatencyAccuracyPoint,
+    ReportView,
+    WaterfallView,
+)
+
+__all__ = ["build_view"]
+
+_HEADLINE = {
+    Driver.SESSION: (
+        "response",
+        "stt_first_transcript",
+        "stt_final",
+        "llm_ttft",
+        "tts_first_byte",
+        "wer",
+    ),
+    Driver.STAGE: (
+        "stt_first_transcript",
+        "stt_finalize",
+        "llm_ttft",
+        "tts_first_byte",
+        "tts_first_audible",
+        "wer",
+    ),
+}
+_DECIDING = ("response", "llm_ttft", "stt_finalize", "tts_first_byte", "wer")
+_SERIOUS = frozenset(
+    {"ended_early", "failures", "disturbed", "lateness", "drift", "wer", "other_machine"}
+)
+# A curve of more points than pixels is no truer.
+_MOST_POINTS = 400
+
+EMULATED = (
+    "Every figure marked so comes from a latency profile of the gateway on this machine, not from "
+    "a provider. It shows what the harness can see; it declares no winner between real models."
+)
+
+
+def _display(name: str, emulated: bool) -> str:
+    return f"{name} (emulated)" if emulated and "emulated" not in name.lower() else name
+
+
+def _columns(summary: RunSummary, driver: Driver) -> tuple[str, ...]:
+    return tuple(
+        metric
+        for metric in _HEADLINE[driver]
+        if any(
+            metric in each.metrics or (metric == "wer" and each.words is not None)
+            for each in summary.candidates.values()
+        )
+    )
+
+
+def _headline_cell(candidate: CandidateSummary, metric: str) -> HeadlineCell:
+    found = candidate.metrics.get(metric)
+    if metric == "wer":
+        words = candidate.words
+        shown = (
+            missing("no utterance has a text")
+            if words is None
+            else cell(words.rate, Unit.RATE, emulated=Stage.STT in candidate.emulated)
+        )
+        return HeadlineCell(
+            statistics=(("pooled", shown),),
+            n=0 if found is None else found.main.n,
+            failures=0 if found is None else found.main.failures,
+        )
+    if found is None:
+        absent = missing("not measured")
+        return HeadlineCell(statistics=(("p50", absent), ("p95", absent)), n=0, failures=0)
+    unit = Unit(found.metric.unit)
+    return HeadlineCell(
+        statistics=tuple(
+            (name, cell(found.main.get(name), unit, emulated=found.emulated))
+            for name in ("p50", "p95")
+        ),
+        n=found.main.n,
+        failures=found.main.failures,
+    )
+
+
+def _waterfalls(
+    candidates: Sequence[tuple[int, CandidateSummary]], selections: Mapping[str, Selection]
+) -> tuple[WaterfallView, ...]:
+    views = []
+    for index, candidate in candidates:
+        trials = selections[candidate.candidate].main
+        shown = [("median turn", 0.5)]
+        response = candidate.metrics.get("response")
+        # A p95 that the trials cannot carry has no turn that stands for it.
+        if response is not None and isinstance(response.main.p95, Estimate):
+            shown.append(("p95 turn", 0.95))
+        for title, share in shown:
+            found = typical_turn(trials, share)
+            if isinstance(found, Missing):
+                continue
+            views.append(_waterfall(index, title, found))
+    return tuple(views)
+
+
+def _waterfall(index: int, title: str, found: Typical) -> WaterfallView:
+    falls = found.waterfall
+    return WaterfallView(
+        candidate=index,
+        title=title,
+        trial=found.trial.key.id,
+        bars=bars_of(falls),
+        response_ns=falls.response_ns,
+        response=milliseconds(falls.response_ns),
+        note="Answered before the end of speech: nothing to split."
+        if falls.response_ns <= 0
+        else "",
+    )
+
+
+def _curve(index: int, rows: Sequence[Row], found: MetricSummary) -> Curve:
+    metric = found.metric
+    values = sorted(v for row in rows if (v := row.value(metric.id)) is not None)
+    n, failures = found.main.n, found.main.failures
+    total = max(1, len(values) + failures)
+    step = max(1, math.ceil(len(values) / _MOST_POINTS))
+    kept = sorted({*range(step - 1, len(values), step), *([len(values) - 1] if values else [])})
+    unit = Unit(metric.unit)
+    return Curve(
+        candidate=index,
+        points=tuple((values[k], (k + 1) / total) for k in kept),
+        n=n,
+        failures=failures,
+        quantiles=tuple(
+            (name, cell(found.main.get(name), unit, emulated=found.emulated))
+            for name in ("p50", "p90", "p95", "p99")
+        ),
+    )
+
+
+def _distributions(
+    names: Sequence[str], summary: RunSummary, rows: Mapping[str, Sequence[Row]]
+) -> tuple[Distribution, ...]:
+    shown = []
+    for metric in METRICS.values():
+        curves = tuple(
+            _curve(index, rows[name], summary.candidates[name].metrics[metric.id])
+            for index, name in enumerate(names)
+            if metric.id in summary.candidates[name].metrics
+        )
+        if any(curve.points for curve in curves):
+            shown.append(
+                Distribution(
+                    metric=metric.id,
+                    name=metric.title,
+                    unit=metric.unit,
+                    emulated=any(
+                        metric.id in each.metrics and each.metrics[metric.id].emulated
+                        for each in summary.candidates.values()
+                    ),
+                    curves=curves,
+                )
+            )
+    return tuple(shown)
+
+
+def _pareto(
+    names: Sequence[str], summary: RunSummary, latency: str
+) -> tuple[LatencyAccuracyPoint, ...]:
+    points: list[tuple[int, Estimate, Estimate, bool]] = []
+    for index, name in enumerate(names):
+        candidate = summary.candidates[name]
+        found = candidate.metrics.get(latency)
+        if found is None or candidate.words is None:
+            continue
+        p50, rate = found.main.p50, candidate.words.rate
+        if isinstance(p50, Estimate) and isinstance(rate, Estimate):
+            points.append((index, p50, rate, found.emulated))
+
+    def beaten(one: tuple[int, Estimate, Estimate, bool]) -> bool:
+        return any(
+            other[1].point <= one[1].point
+            and other[2].point <= one[2].point
+            and (other[1].point < one[1].point or other[2].point < one[2].point)
+            for other in points
+        )
+
+    return tuple(
+        LatencyAccuracyPoint(
+            candidate=point[0],
+            latency=cell(point[1], Unit.MILLISECONDS, emulated=point[3]),
+            error=cell(point[2], Unit.RATE, emulated=point[3]),
+            on_front=not beaten(point),
+        )
+        for point in points
+    )
+
+
+def _ranked(summary: RunSummary, metric: str) -> list[tuple[str, Statistic]]:
+    """Return candidates by the p50 of a metric; those that timed out come last."""
+    found = [
+        (name, each.metrics[metric].main.p50)
+        for name, each in summary.candidates.items()
+        if metric in each.metrics
+    ]
+
+    def place(item: tuple[str, Statistic]) -> tuple[int, float]:
+        value = item[1]
+        if isinstance(value, Estimate):
+            return 0, value.point
+        if isinstance(value, TimedOut):
+            return 2, 0.0
+        seen = value.observed
+        return (1, 0.0) if not isinstance(seen, float) else (0, seen)
+
+    return sorted(found, key=place)
+
+
+def _caution(caution: Caution) -> CautionView:
+    advice = caution.advice[:1].upper() + caution.advice[1:].rstrip(".")
+    return CautionView(
+        title=caution.text.rstrip("."), advice=f"{advice}.", serious=caution.code in _SERIOUS
+    )
+
+
+def _subtitle(data: RunData, counted: int) -> tuple[str, ...]:
+    heard = len({trial.key.utterance for trial in data.trials})
+    datasets = ", ".join(
+        " ".join(str(each[key]) for key in ("name", "version") if each.get(key))
+        for each in data.datasets
+    )
+    via = "through the gateway" if data.suite.via is Via.GATEWAY else "live"
+    return tuple(
+        part
+        for part in (
+            data.started,
+            f"{data.suite.driver.value} driver, {via}",
+            f"{plural(heard, 'utterance')}" + (f" of {datasets}" if datasets else ""),
+            f"{plural(counted, 'trial')}",
+        )
+        if part
+    )
+
+
+def build_view(data: RunData) -> ReportView:
+    """Return everything that the report of a run shows.
+
+    Raises:
+        KeyError: a trial's utterance is not among the utterances.
+    """
+    summary = data.summary
+    names = tuple(summary.candidates)
+    indices = {name: index for index, name in enumerate(names)}
+    mine: dict[str, list[Trial | FailedTrial]] = {name: [] for name in names}
+    for trial in data.trials:
+        mine[trial.key.candidate].append(trial)
+    selections = {name: select(trials) for name, trials in mine.items()}
+    rows = make_rows(data.trials, data.utterances)
+    by_trial = {id(row.trial): row for row in rows}
+    counted = {
+        name: [by_trial[id(trial)] for trial in each.main] for name, each in selections.items()
+    }
+    emulated = {name: bool(each.emulated) for name, each in summary.candidates.items()}
+    emulated_metrics = {
+        name: frozenset(metric for metric, found in each.metrics.items() if found.emulated)
+        for name, each in summary.candidates.items()
+    }
+    columns = _columns(summary, data.suite.driver)
+    deciding = next(
+        (
+            metric
+            for metric in _DECIDING
+            if any(metric in each.metrics for each in summary.candidates.values())
+        ),
+        "response",
+    )
+    waterfalls = _waterfalls(
+        [(indices[name], summary.candidates[name]) for name in names], selections
+    )
+    found = compare_all(counted, emulated_metrics, confidence=summary.confidence)
+    answer, support = headline_answer(
+        found, _ranked(summary, deciding), emulated_metrics, deciding
+    )
+    where = describe_time(waterfalls, names)
+    failed = sum(each.failed for each in summary.candidates.values())
+    planned = sum(each.planned for each in summary.candidates.values())
+    if where:
+        support.insert(min(1, len(support)), where)
+    if failed:
+        support.append(f"{count(failed)} of {plural(planned, 'trial')} failed.")
+    distributions = _distributions(names, summary, counted)
+    shown = [each.metric for each in distributions]
+    trial_metrics = tuple(metric for metric in columns if metric in shown)
+    return ReportView(
+        title=data.suite.name,
+        subtitle=_subtitle(data, planned),
+        run=data.run,
+        answer=answer,
+        support=tuple(support),
+        emulated=EMULATED if any(emulated.values()) else "",
+        verdict=data.verdict,
+        cautions=tuple(_caution(each) for each in data.cautions if each.code != "emulated"),
+        candidates=tuple(
+            CandidateView(
+                name=_display(name, emulated[name]),
+                stages=candidate_stages(data, name),
+                emulated=emulated[name],
+                voice=_voice(data, name),
+            )
+            for name in names
+        ),
+        columns=tuple(
+            HeadlineColumn(
+                metric=metric,
+                name=METRICS[metric].title,
+                note=_column_note(summary, metric),
+            )
+            for metric in columns
+        ),
+        rows=tuple(
+            HeadlineRow(
+                candidate=indices[name],
+                trials=summary.candidates[name].planned,
+                failures=summary.candidates[name].failed,
+                cells=tuple(_headline_cell(summary.candidates[name], each) for each in columns),
+            )
+            for name in names
+        ),
+        waterfalls=waterfalls,
+        distributions=distributions,
+        comparisons=tuple(each.view for each in found),
+        pareto=_pareto(names, summary, deciding if deciding != "wer" else "stt_finalize"),
+        word_errors=word_error_rows(counted, indices),
+        word_error_totals=word_error_totals(summary),
+        failures=failure_rows(names, selections),
+        trust=trust(data, selections),
+        settings=settings(data),
+        definitions=definitions({*columns, *shown}),
+        trial_metrics=tuple(
+            (metric, METRICS[metric].title, METRICS[metric].unit) for metric in trial_metrics
+        ),
+        trials=trial_views(data, rows, selections, trial_metrics, indices, emulated),
+        all_metrics=all_metrics(summary),
+        latency_name=METRICS[deciding].title,
+        confidence=f"{summary.confidence:.0%}".replace("%", "\u00a0%"),
+        extra=data.extra,
+    )
+
+
+def _voice(data: RunData, name: str) -> str:
+    candidate = next((each for each in data.suite.candidates if each.name == name), None)
+    if candidate is None or candidate.tts is None:
+        return ""
+    return candidate.tts.voice or ""
+
+
+def _column_note(summary: RunSummary, metric: str) -> str:
+    if metric != "stt_first_transcript":
+        return ""
+    finals = any(
+        "finals only" in each.metrics[metric].notes
+        for each in summary.candidates.values()
+        if metric in each.metrics
+    )
+    return "finals only: equals the final" if finals else ""

@@ -1,0 +1,317 @@
+"""Each trial as the report shows it: from instants on the run's clock to times from speech end."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.analysis.attribution import Waterfall, waterfall
+from harness.analysis.disturbance import Selection, disturbance
+from harness.analysis.metrics import marks_of, transcript_text
+from harness.analysis.samples import Row
+from harness.analysis.summary import REPORTED
+from harness.analysis.transcript import align
+from harness.domain.timeline import Mark, Stage
+from harness.domain.trial import FailedTrial, Request, Trial, Turn
+from harness.domain.utterance import Utterance
+from harness.report.format import count, milliseconds
+from harness.report.inputs import RunData
+from harness.report.view import (
+    Bar,
+    BarKind,
+    DiffPiece,
+    PieceKind,
+    ReplyView,
+    RequestView,
+    TranscriptView,
+    TrialStatus,
+    TrialView,
+    TurnView,
+)
+
+__all__ = ["bars_of", "diff_of", "tags_of", "trial_views"]
+
+# More ticks than pixels tell nothing and make the page heavy.
+MOST_ARRIVALS = 240
+# Tags that repeat what other columns say, or that are texts.
+_HIDDEN_TAGS = frozenset({"text_norm", "license", "timing_tolerance_ms"})
+_PIECES = {
+    "equal": PieceKind.EQUAL,
+    "substitute": PieceKind.SUBSTITUTED,
+    "delete": PieceKind.DELETED,
+    "insert": PieceKind.INSERTED,
+}
+_STARTS = {Stage.LLM: Mark.LLM_REQUEST, Stage.TTS: Mark.TTS_REQUEST}
+_ENDS = {Stage.LLM: Mark.LLM_END, Stage.TTS: Mark.TTS_END}
+
+
+def bars_of(falls: Waterfall) -> tuple[Bar, ...]:
+    """Return a waterfall's parts as bars from the end of speech."""
+    return tuple(
+        Bar(
+            part.title,
+            part.stage.value,
+            BarKind(part.kind),
+            part.start_ns - falls.start_ns,
+            part.end_ns - falls.start_ns,
+        )
+        for part in falls.parts
+    )
+
+
+def diff_of(turn: Turn, utterance: Utterance) -> tuple[DiffPiece, ...]:
+    """Return what was said against what was heard, word by word; nothing where there is no text."""
+    reference = "" if utterance.expect == "none" else utterance.reference
+    if reference is None:
+        return ()
+    return tuple(
+        DiffPiece(_PIECES[op.kind], op.reference or "", op.hypothesis or "")
+        for op in align(reference, transcript_text(turn) or "", utterance.language)
+    )
+
+
+def tags_of(utterance: Utterance) -> tuple[str, ...]:
+    """Return what a reader may filter by: language, speaker and the manifest's tags."""
+    found = [f"language: {utterance.language}"]
+    if utterance.speaker:
+        found.append(f"speaker: {utterance.speaker}")
+    found += [
+        f"{name}: {value}"
+        for name, value in utterance.tags.items()
+        if name not in _HIDDEN_TAGS and value and len(value) <= 40
+    ]
+    return tuple(found)
+
+
+def _thinned(instants: Sequence[int]) -> tuple[int, ...]:
+    if len(instants) <= MOST_ARRIVALS:
+        return tuple(instants)
+    step = (len(instants) - 1) / (MOST_ARRIVALS - 1)
+    return tuple(instants[round(k * step)] for k in range(MOST_ARRIVALS))
+
+
+def _flat(name: str, value: Any) -> list[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        return [
+            pair
+            for key, inner in value.items()
+            for pair in _flat(f"{name}.{key}" if name else str(key), inner)
+        ]
+    return [] if value is None else [(name, str(value))]
+
+
+def _request(request: Request, origin: int) -> RequestView:
+    start = request.marks.get(_STARTS.get(request.stage, Mark.LLM_REQUEST))
+    if start is None and request.marks:
+        start = min(request.marks.values())
+    instants = [
+        each.received_ns if each.received_ns is not None else each.at_ns
+        for each in request.arrivals
+        if each.received_ns is not None or each.at_ns is not None
+    ]
+    arrivals = sorted(each - origin for each in instants if each is not None)
+    end = request.marks.get(_ENDS.get(request.stage, Mark.LLM_END))
+    if end is None:
+        later = [*request.marks.values(), *(each + origin for each in arrivals)]
+        end = max(later, default=None)
+    lines = _flat("", request.facts)
+    if request.connection is not None:
+        rtt = request.connection.rtt_ns
+        lines.append(
+            (
+                "connection",
+                "reused"
+                if request.connection.reused
+                else "opened" + (f", round trip {milliseconds(rtt)}" if rtt is not None else ""),
+            )
+        )
+    lines += [
+        (f"wait: {wait.cause.value}", milliseconds(wait.end_ns - wait.start_ns))
+        for wait in request.waits
+    ]
+    if len(arrivals) > MOST_ARRIVALS:
+        lines.append(("pieces", count(len(arrivals))))
+    failure = request.failure
+    return RequestView(
+        id=request.id,
+        stage=request.stage.value,
+        cause=request.cause.value,
+        parent=request.parent or "",
+        cancelled=request.cancelled,
+        start_ns=None if start is None else start - origin,
+        end_ns=None if end is None else end - origin,
+        arrivals=_thinned(arrivals),
+        text=request.text,
+        lines=tuple(lines),
+        failure=""
+        if failure is None
+        else f"{failure.kind.value}: {failure.message}"
+        + (f" ({failure.status})" if failure.status is not None else ""),
+    )
+
+
+def _reply(turn: Turn, origin: int, key: tuple[str, int], data: RunData) -> ReplyView | None:
+    reply = turn.reply
+    if reply is None:
+        return None
+    segments = tuple(
+        (
+            segment.start_ns - origin,
+            segment.start_ns - origin + segment.samples * 1_000_000_000 // reply.sample_rate,
+        )
+        for segment in reply.segments
+    )
+    linked = reply.audio if reply.audio and data.audio_base is not None else None
+    return ReplyView(
+        segments=segments,
+        peaks=data.reply_peaks.get(key, b""),
+        audio="" if linked is None else f"{data.audio_base}{linked}",
+    )
+
+
+def _reported(turn: Turn, row: Row) -> tuple[tuple[str, str, str], ...]:
+    lines = []
+    for name, seconds in turn.reported.items():
+        # Names may carry whose turn it is: "assistant.e2e_latency".
+        metric = REPORTED.get(name.rsplit(".", 1)[-1])
+        ours = None if metric is None or turn.index != 0 else row.value(metric)
+        lines.append(
+            (
+                name,
+                milliseconds(seconds * 1e9),
+                "–" if ours is None else f"{milliseconds(ours * 1e6)} ({metric})",
+            )
+        )
+    return tuple(lines)
+
+
+def _turn(turn: Turn, row: Row, data: RunData) -> TurnView:
+    trial = row.trial
+    utterance = data.utterances.get(turn.utterance, row.utterance)
+    marks = marks_of(turn)
+    speech_end = marks.get(Mark.SPEECH_END)
+    origin = trial.started_ns if speech_end is None else speech_end
+    falls = waterfall(turn)
+    start, audio_end = marks.get(Mark.SPEECH_START), marks.get(Mark.AUDIO_END)
+    spoken = [
+        request.text
+        for request in turn.requests
+        if request.stage is Stage.LLM and not request.cancelled and request.text
+    ]
+    return TurnView(
+        speech=None if start is None or speech_end is None else (start - origin, 0),
+        audio_end_ns=None if audio_end is None else audio_end - origin,
+        speech_peaks=data.speech_peaks.get(utterance.id, b""),
+        bars=bars_of(falls) if isinstance(falls, Waterfall) else (),
+        marks=tuple(
+            (mark.value, at - origin)
+            for mark, at in sorted(marks.items(), key=lambda item: (item[1], item[0].value))
+        ),
+        transcripts=tuple(
+            TranscriptView(
+                kind=each.kind.value, text=each.text, at_ns=each.at_ns - origin, late=each.late
+            )
+            for each in turn.transcripts
+        ),
+        requests=tuple(_request(each, origin) for each in turn.requests),
+        reply=_reply(turn, origin, (trial.key.id, turn.index), data),
+        pieces=diff_of(turn, utterance),
+        reply_text=" ".join(spoken),
+        reported=_reported(turn, row),
+    )
+
+
+def _facts(trial: Trial | FailedTrial) -> tuple[tuple[str, str], ...]:
+    lines = [("driver", trial.driver), ("repeat", str(trial.key.repeat))]
+    if trial.key.attempt:
+        lines.append(("attempt", str(trial.key.attempt)))
+    if trial.cold:
+        lines.append(("connection", "the first trial on it (cold)"))
+    health = trial.health
+    if health is None:
+        return (*lines, ("machine", "not watched"))
+    lines += [
+        ("audio frames", count(health.frames)),
+        (
+            "frame lateness, p50 / p99 / worst",
+            " / ".join(
+                milliseconds(ns)
+                for ns in (
+                    health.lateness_p50_ns,
+                    health.lateness_p99_ns,
+                    health.lateness_max_ns,
+                )
+            ),
+        ),
+        ("frames over 20 ms late", count(health.late_frames)),
+        (
+            "event-loop lag, p99 / worst",
+            f"{milliseconds(health.loop_lag_p99_ns)} / {milliseconds(health.loop_lag_max_ns)}",
+        ),
+        (
+            "stalls over 10 ms",
+            ", ".join(milliseconds(each.end_ns - each.start_ns) for each in health.stalls[:12])
+            or "none",
+        ),
+    ]
+    return tuple(lines)
+
+
+def _status(trial: Trial | FailedTrial, counted: frozenset[int]) -> tuple[TrialStatus, str]:
+    if trial.key.warmup:
+        note = trial.failure.message if isinstance(trial, FailedTrial) else ""
+        return TrialStatus.WARMUP, note
+    if isinstance(trial, FailedTrial):
+        status = trial.failure.status
+        said = trial.failure.message + (f" ({status})" if status is not None else "")
+        return TrialStatus.FAILED, said
+    found = disturbance(trial)
+    if id(trial) not in counted:
+        note = found.text if found else ""
+        return TrialStatus.SUPERSEDED, f"{note}; measured again" if note else "measured again"
+    if found is not None:
+        return TrialStatus.DISTURBED, found.text
+    return TrialStatus.ANSWERED, ""
+
+
+def trial_views(
+    data: RunData,
+    rows: Sequence[Row],
+    selections: Mapping[str, Selection],
+    metrics: Sequence[str],
+    candidates: Mapping[str, int],
+    emulated: Mapping[str, bool],
+) -> tuple[TrialView, ...]:
+    """Return every trial of the run in the order of the plan.
+
+    Args:
+        data: what the report is made from.
+        rows: every trial, measured.
+        selections: which attempts count, by candidate.
+        metrics: ids of the columns.
+        candidates: index by name.
+        emulated: by name.
+    """
+    counted = frozenset(id(trial) for each in selections.values() for trial in each.main)
+    tags = {name: tags_of(utterance) for name, utterance in data.utterances.items()}
+    views = []
+    for row in sorted(rows, key=lambda each: (each.trial.key.order, each.trial.key.attempt)):
+        trial = row.trial
+        status, note = _status(trial, counted)
+        views.append(
+            TrialView(
+                id=trial.key.id,
+                candidate=candidates[trial.key.candidate],
+                utterance=trial.key.utterance,
+                repeat=trial.key.repeat,
+                status=status,
+                values=tuple(row.value(metric) for metric in metrics),
+                tags=tags.get(trial.key.utterance, ()),
+                note=note,
+                failure=f"{trial.failure.stage.value} · {trial.failure.kind.value}"
+                if isinstance(trial, FailedTrial)
+                else "",
+                emulated=emulated[trial.key.candidate],
+                turns=tuple(_turn(turn, row, data) for turn in trial.turns),
+                facts=_facts(trial),
+            )
+        )
+    return tuple(views)

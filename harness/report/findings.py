@@ -1,0 +1,333 @@
+"""Candidates against each other, and the finding in words."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from harness.analysis.definitions import METRICS
+from harness.analysis.estimate import Estimate, Statistic, TimedOut, Unsupported
+from harness.analysis.paired import Change, RateChange, compare, compare_rates, holm
+from harness.analysis.samples import Row, cluster_of, sample_of
+from harness.analysis.transcript import NoTranscript, Score
+from harness.report.format import Unit, cell, decimal, interval, missing, percent, quantity
+from harness.report.view import ComparisonView, PairedPoint, WaterfallView
+
+__all__ = ["LEVEL", "Found", "compare_all", "describe_time", "headline_answer"]
+
+LEVEL = 0.05
+COMPARED = (
+    "response",
+    "stt_final",
+    "stt_finalize",
+    "llm_ttft",
+    "tts_first_byte",
+    "tts_first_audible",
+    "wer",
+)
+MOST_PAIRS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A comparison with what its sentence needs.
+
+    Attributes:
+        metric: what was compared.
+        faster, slower: names; the first has the smaller point.
+        change: of the first against the second.
+        p: corrected over all comparisons of the run.
+        view: as shown.
+    """
+
+    metric: str
+    faster: str
+    slower: str
+    change: Change | RateChange
+    p: float
+    view: ComparisonView
+
+
+def _p_text(p: float) -> str:
+    return "< 0.001" if p < 0.001 else decimal(p, 3)
+
+
+def _name(name: str, emulated: bool) -> str:
+    return f"the profile of {name}" if emulated else name
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _rates(rows: Sequence[Row]) -> tuple[list[float], list[float], list[int]]:
+    errors, words, clusters = [], [], []
+    for row in rows:
+        if row.utterance.expect == "none" or not isinstance(row.words, Score | NoTranscript):
+            continue
+        if row.words.unit != "word" or row.words.reference_units == 0:
+            continue
+        silent = isinstance(row.words, NoTranscript)
+        errors.append(float(row.words.reference_units if silent else row.words.errors))
+        words.append(float(row.words.reference_units))
+        clusters.append(cluster_of(row.utterance.id))
+    return errors, words, clusters
+
+
+def _points(metric: str, ours: Sequence[Row], theirs: Sequence[Row]) -> tuple[PairedPoint, ...]:
+    """Return for each utterance the difference of medians; failures rank last."""
+
+    def medians(rows: Sequence[Row]) -> dict[str, float]:
+        values: dict[str, list[float]] = {}
+        for row in rows:
+            value = row.value(metric)
+            if value is not None:
+                values.setdefault(row.utterance.id, []).append(value)
+        return {name: float(np.median(found)) for name, found in values.items()}
+
+    left, right = medians(ours), medians(theirs)
+    return tuple(
+        PairedPoint(name, left[name] - right[name]) for name in sorted(left.keys() & right.keys())
+    )
+
+
+def _pair(
+    metric: str, ours: Sequence[Row], theirs: Sequence[Row], confidence: float
+) -> Change | RateChange | Unsupported:
+    if metric == "wer":
+        left, right = _rates(ours), _rates(theirs)
+        if not left[0] or not right[0]:
+            return Unsupported(
+                reason="no words were scored",
+                needed=0,
+                n=0,
+                effective_n=0.0,
+                failures=0,
+                observed=None,
+            )
+        return compare_rates(left, right, confidence=confidence)
+    return compare(sample_of(metric, ours), sample_of(metric, theirs), confidence=confidence)
+
+
+def _gap_of(change: Change | RateChange) -> float:
+    """Return the signed difference, for putting the faster one first; failures are slowest."""
+    if isinstance(change.difference, Estimate):
+        return change.difference.point
+    return math.inf if isinstance(change.difference, TimedOut) else 0.0
+
+
+def compare_all(
+    rows: Mapping[str, Sequence[Row]],
+    emulated: Mapping[str, frozenset[str]],
+    *,
+    confidence: float = 0.95,
+) -> tuple[Found, ...]:
+    """Compare every pair of candidates, or each with the first where there are many.
+
+    Args:
+        rows: the counted trials of each candidate, measured; in the suite's order.
+        emulated: for each candidate the metrics that are EMULATED.
+        confidence: of the intervals; p-values are corrected over all comparisons (Holm).
+    """
+    names = list(rows)
+    pairs = list(combinations(names, 2))
+    if len(pairs) > MOST_PAIRS:
+        pairs = [(names[0], other) for other in names[1:]]
+    raw: list[tuple[str, str, str, Change | RateChange]] = []
+    for metric in COMPARED:
+        for first, second in pairs:
+            if not all(any(r.value(metric) is not None for r in rows[n]) for n in (first, second)):
+                continue
+            change = _pair(metric, rows[first], rows[second], confidence)
+            if isinstance(change, Unsupported):
+                continue
+            order = (first, second)
+            if _gap_of(change) > 0:
+                order = (second, first)
+                again = _pair(metric, rows[second], rows[first], confidence)
+                if isinstance(again, Unsupported):
+                    continue
+                change = again
+            raw.append((metric, *order, change))
+    corrected = holm([each[3].p_value for each in raw])
+    return tuple(
+        Found(
+            metric=metric,
+            faster=ours,
+            slower=theirs,
+            change=change,
+            p=p,
+            view=_view(metric, ours, theirs, change, p, rows, emulated),
+        )
+        for (metric, ours, theirs, change), p in zip(raw, corrected, strict=True)
+    )
+
+
+def _detectable(metric: str, change: Change | RateChange) -> str:
+    if isinstance(change, RateChange):
+        if math.isinf(change.detectable):
+            return "none at all"
+        return f"{decimal(change.detectable * 100, 1)} points"
+    if math.isinf(change.detectable_ratio):
+        return "none at all"
+    more = "slower" if METRICS[metric].unit == "ms" else "more"
+    return f"{percent(change.detectable_ratio - 1, 0)} {more}"
+
+
+def _statement(
+    metric: str, ours: str, theirs: str, change: Change | RateChange, detected: bool
+) -> str:
+    title = METRICS[metric].title
+    if not detected:
+        return (
+            f"No detectable difference in {title} between {ours} and {theirs}: this run would have "
+            f"seen {_detectable(metric, change)}."
+        )
+    difference = change.difference
+    if isinstance(change, RateChange):
+        assert isinstance(difference, Estimate)
+        by = f"{decimal(abs(difference.point) * 100, 1)} points"
+        return f"{_capital(ours)} gets fewer words wrong than {theirs}: {by} of WER."
+    if not isinstance(difference, Estimate):
+        return f"{_capital(theirs)} times out where {ours} still answers ({title})."
+    by = quantity(abs(difference.point), Unit(METRICS[metric].unit))
+    if metric == "response":
+        return f"{_capital(ours)} answers {by} sooner than {theirs}."
+    return f"{title}: {ours} is {by} faster than {theirs}."
+
+
+def _view(
+    metric: str,
+    ours: str,
+    theirs: str,
+    change: Change | RateChange,
+    p: float,
+    rows: Mapping[str, Sequence[Row]],
+    emulated: Mapping[str, frozenset[str]],
+) -> ComparisonView:
+    unit = Unit(METRICS[metric].unit)
+    here = {name: metric in emulated[name] for name in (ours, theirs)}
+    either = any(here.values())
+    detected = p < LEVEL
+    ratio: Statistic | None = None if isinstance(change, RateChange) else change.ratio
+    return ComparisonView(
+        metric=metric,
+        name=METRICS[metric].title,
+        reference=theirs,
+        candidate=ours,
+        statement=_statement(
+            metric, _name(ours, here[ours]), _name(theirs, here[theirs]), change, detected
+        ),
+        difference=cell(change.difference, unit, emulated=either, signed=True),
+        ratio=missing("a rate is compared by its difference")
+        if ratio is None
+        else cell(ratio, Unit.RATIO, emulated=either),
+        p_value=_p_text(p),
+        detectable=_detectable(metric, change),
+        points=_points(metric, rows[ours], rows[theirs]),
+        unit=unit.value,
+        detected=detected,
+        emulated=either,
+    )
+
+
+def describe_time(waterfalls: Sequence[WaterfallView], names: Sequence[str]) -> str:
+    """Return which stage takes the largest share of each candidate's median turn, in a sentence."""
+    said = []
+    for each in waterfalls:
+        if each.title != "median turn" or each.response_ns <= 0:
+            continue
+        sums: dict[str, int] = {}
+        for bar in each.bars:
+            if bar.kind.value != "unattributed":
+                sums[bar.stage] = sums.get(bar.stage, 0) + bar.end_ns - bar.start_ns
+        if not sums:
+            continue
+        stage, ns = max(sums.items(), key=lambda item: item[1])
+        title = stage.upper() if len(stage) == 3 else stage
+        share = percent(ns / each.response_ns, 0)
+        said.append(f"{title} {share} of the median turn of {names[each.candidate]}")
+    return f"Where the time goes: {'; '.join(said)}." if said else ""
+
+
+def headline_answer(
+    found: Sequence[Found],
+    order: Sequence[tuple[str, Statistic]],
+    emulated: Mapping[str, frozenset[str]],
+    metric: str,
+) -> tuple[str, list[str]]:
+    """Return the finding in one sentence, and sentences that carry it.
+
+    Args:
+        found: all comparisons.
+        order: candidates with the p50 of ``metric``, the fastest first.
+        emulated: for each candidate the metrics that are EMULATED.
+        metric: what decides: the response, or what the driver measures in its place.
+    """
+    title = METRICS[metric].title
+    unit = Unit(METRICS[metric].unit)
+    if not order:
+        return "No trial was answered: there is nothing to compare.", []
+    best, value = order[0]
+    name = _name(best, metric in emulated[best])
+    if len(order) == 1:
+        if isinstance(value, Estimate):
+            by = quantity(value.point, unit)
+            around = interval(value.low, value.high, unit, value.point)
+            said = f"{title} of {name} is {by} in the median turn."
+            return _capital(said), [
+                f"{percent(value.confidence, 0)} interval {around}; "
+                f"n = {value.n}, {value.failures} failed."
+            ]
+        if isinstance(value, TimedOut):
+            return f"Half of the trials of {name} failed or timed out.", []
+        return f"Too few trials to say how fast {name} is.", [f"{_capital(value.reason)}."]
+    second = order[1][0]
+    pair = next(
+        (
+            each
+            for each in found
+            if each.metric == metric and {each.faster, each.slower} == {best, second}
+        ),
+        None,
+    )
+    if pair is None:
+        return f"Too few trials to compare {best} with {second}.", []
+    sentence = pair.view.statement
+    if not pair.view.detected:
+        sentence = f"No detectable difference between {name} and "
+        sentence += f"{_name(second, metric in emulated[second])}."
+    support = []
+    difference = pair.change.difference
+    if isinstance(difference, Estimate):
+        around = interval(difference.low, difference.high, unit, difference.point)
+        relative = ""
+        if isinstance(pair.change, Change) and isinstance(pair.change.ratio, Estimate):
+            relative = f", a ratio of {decimal(pair.change.ratio.point, 2)}"
+        support.append(
+            f"{title}: {pair.view.difference.text} ({percent(difference.confidence, 0)} interval "
+            f"{around}){relative}, p {_equals(pair.view.p_value)} over "
+            f"{pair.change.utterances} utterances that both were played."
+        )
+    if not pair.view.detected:
+        support.append(f"The smallest change that this run could have seen: {pair.view.detectable}.")
+    if len(order) > 2:
+        others = ", ".join(each for each, _ in order[2:])
+        support.append(f"Behind them, in this order: {others}.")
+    words = next(
+        (
+            each
+            for each in found
+            if each.metric == "wer" and {each.faster, each.slower} == {best, second}
+        ),
+        None,
+    )
+    if words is not None and metric != "wer":
+        support.append(words.view.statement)
+    return sentence, support
+
+
+def _equals(p: str) -> str:
+    return p if p.startswith("<") else f"= {p}"

@@ -1,0 +1,496 @@
+"""The tables about the run itself: trust, failures, words, settings, definitions."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from harness.analysis.definitions import METRICS
+from harness.analysis.disturbance import Selection
+from harness.analysis.metrics import transcript_text
+from harness.analysis.samples import Row
+from harness.analysis.summary import CandidateSummary, RunSummary
+from harness.analysis.transcript import NORMALISER_VERSION, Score
+from harness.domain.suite import StageSettings
+from harness.domain.timeline import Stage
+from harness.domain.trial import FailedTrial, Health
+from harness.report.details import diff_of
+from harness.report.format import Cell, Unit, cell, count, milliseconds, missing, percent
+from harness.report.inputs import RunData
+from harness.report.view import (
+    DefinitionView,
+    FactTable,
+    FailureRow,
+    PlainTable,
+    WordErrorRow,
+)
+
+__all__ = [
+    "all_metrics",
+    "candidate_stages",
+    "definitions",
+    "failure_rows",
+    "settings",
+    "trust",
+    "word_error_rows",
+    "word_error_totals",
+]
+
+MS = 1_000_000
+WORST = 6
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or value in ((), ""):
+        return "–"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_text(each) for each in value)
+    return str(value)
+
+
+def _rows(prefix: str, value: Any) -> list[tuple[str, str]]:
+    """Return nested values as lines of dotted names."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return [
+            line
+            for name, inner in value.items()
+            for line in _rows(f"{prefix}.{name}" if prefix else str(name), inner)
+        ]
+    return [(prefix, _text(value))]
+
+
+def candidate_stages(data: RunData, name: str) -> tuple[tuple[str, str], ...]:
+    """Return one line for each stage of a candidate: what answers there."""
+    candidate = next((each for each in data.suite.candidates if each.name == name), None)
+    if candidate is None:
+        return ()
+    lines: list[tuple[str, str]] = []
+    if candidate.agent is not None:
+        lines.append(("agent", candidate.agent))
+    for stage in (Stage.STT, Stage.LLM, Stage.TTS):
+        settings = candidate.stage(stage)
+        if settings is not None:
+            lines.append((stage.value.upper(), _stage_line(settings)))
+    return tuple(lines)
+
+
+def _stage_line(settings: StageSettings) -> str:
+    parts = [settings.provider, settings.model, settings.voice, settings.profile]
+    return " · ".join(part for part in parts if part)
+
+
+def all_metrics(summary: RunSummary) -> PlainTable:
+    """Return every metric of every candidate with all its percentiles."""
+    names = [metric for metric in METRICS if _anywhere(summary, metric)]
+    rows: list[tuple[Cell | str, ...]] = []
+    for metric in names:
+        for name, each in summary.candidates.items():
+            found = each.metrics.get(metric)
+            if found is None:
+                continue
+            unit = Unit(found.metric.unit)
+            main = found.main
+            notes = [f"{note}: {number}" for note, number in found.notes.items()]
+            notes += [f"{reason}: {number}" for reason, number in found.missing.items()]
+            notes += [f"negative: {found.negative}"] if found.negative else []
+            rows.append(
+                (
+                    found.metric.title,
+                    name,
+                    *(
+                        cell(statistic, unit, emulated=found.emulated)
+                        for statistic in (main.p50, main.p90, main.p95, main.p99, main.mean)
+                    ),
+                    count(main.n),
+                    count(main.failures),
+                    "; ".join(notes),
+                )
+            )
+    return PlainTable(
+        title="Every metric",
+        columns=(
+            "Metric",
+            "Candidate",
+            "p50",
+            "p90",
+            "p95",
+            "p99",
+            "mean of the answered",
+            "n",
+            "Failed",
+            "Notes",
+        ),
+        rows=tuple(rows),
+    )
+
+
+def _anywhere(summary: RunSummary, metric: str) -> bool:
+    return any(metric in each.metrics for each in summary.candidates.values())
+
+
+def failure_rows(
+    names: Sequence[str], selections: Mapping[str, Selection]
+) -> tuple[FailureRow, ...]:
+    """Return failures of the counted trials by stage and kind, the most frequent first."""
+    counts: dict[tuple[str, str], list[int]] = {}
+    examples: dict[tuple[str, str], FailedTrial] = {}
+    for index, name in enumerate(names):
+        for trial in selections[name].main:
+            if isinstance(trial, FailedTrial):
+                key = (trial.failure.stage.value, trial.failure.kind.value)
+                counts.setdefault(key, [0] * len(names))[index] += 1
+                examples.setdefault(key, trial)
+    return tuple(
+        FailureRow(
+            stage=key[0],
+            kind=key[1].replace("_", " "),
+            counts=tuple(each),
+            message=examples[key].failure.message,
+            trial=examples[key].key.id,
+        )
+        for key, each in sorted(counts.items(), key=lambda item: (-sum(item[1]), item[0]))
+    )
+
+
+def word_error_totals(summary: RunSummary) -> PlainTable | None:
+    """Return pooled word errors; None where no words were scored."""
+    rows: list[tuple[Cell | str, ...]] = []
+    for name, each in summary.candidates.items():
+        words = each.words
+        if words is None:
+            continue
+        rows.append(
+            (
+                name,
+                cell(words.rate, Unit.RATE, emulated=Stage.STT in each.emulated),
+                count(words.substitutions),
+                count(words.deletions),
+                count(words.insertions),
+                count(words.reference_words),
+                count(words.silent),
+                count(words.unexpected),
+                f"{count(each.correct)} of {count(each.judged)}" if each.judged else "–",
+            )
+        )
+    if not rows:
+        return None
+    return PlainTable(
+        title="Pooled word errors",
+        columns=(
+            "Candidate",
+            "WER",
+            "Substituted",
+            "Deleted",
+            "Inserted",
+            "Words",
+            "Silent turns",
+            "Heard in silence",
+            "Correct turns",
+        ),
+        rows=tuple(rows),
+        note=f"Normaliser version {NORMALISER_VERSION}; a turn without a transcript deletes all "
+        "its words. A turn is correct when its WER lies within the suite's limit.",
+    )
+
+
+def word_error_rows(
+    rows: Mapping[str, Sequence[Row]], candidates: Mapping[str, int]
+) -> tuple[WordErrorRow, ...]:
+    """Return the turns with the most word errors of each candidate, each utterance once."""
+    shown: list[WordErrorRow] = []
+    for name, mine in rows.items():
+        scored = [
+            (row, row.words)
+            for row in mine
+            if isinstance(row.words, Score) and row.words.errors and row.trial.turns
+        ]
+        scored.sort(
+            key=lambda each: (
+                -(each[1].rate if each[1].rate is not None else float(each[1].errors)),
+                each[0].trial.key.order,
+            )
+        )
+        seen: set[str] = set()
+        for row, words in scored:
+            if row.utterance.id in seen:
+                continue
+            seen.add(row.utterance.id)
+            turn = row.trial.turns[0]
+            shown.append(
+                WordErrorRow(
+                    candidate=candidates[name],
+                    utterance=row.utterance.id,
+                    trial=row.trial.key.id,
+                    rate="no words expected" if words.rate is None else percent(words.rate),
+                    counts=(words.substitutions, words.deletions, words.insertions),
+                    pieces=diff_of(turn, row.utterance),
+                    heard=transcript_text(turn) or "",
+                )
+            )
+            if len(seen) == WORST:
+                break
+    return tuple(shown)
+
+
+def _with_and_without(summary: RunSummary) -> PlainTable:
+    leading = next(
+        (
+            metric
+            for metric in ("response", "stt_finalize", "llm_ttft", "tts_first_byte")
+            if _anywhere(summary, metric)
+        ),
+        None,
+    )
+    rows: list[tuple[Cell | str, ...]] = []
+    for name, each in summary.candidates.items():
+        metric = None if leading is None else each.metrics.get(leading)
+        values: list[Cell | str] = []
+        for view in ("main", "undisturbed", "everything"):
+            for statistic in ("p50", "p95"):
+                if metric is None:
+                    values.append(missing("not measured"))
+                else:
+                    found = getattr(metric, view).get(statistic)
+                    values.append(cell(found, Unit(metric.metric.unit), emulated=metric.emulated))
+        attempts = each.planned + each.reruns
+        share = percent(each.disturbed / attempts) if attempts else "–"
+        rows.append(
+            (
+                name,
+                f"{count(each.disturbed)} of {count(attempts)} ({share})",
+                count(each.reruns),
+                count(each.excluded),
+                *values,
+            )
+        )
+    title = "" if leading is None else f"{METRICS[leading].title}, "
+    return PlainTable(
+        title="With and without disturbed trials",
+        columns=(
+            "Candidate",
+            "Disturbed attempts",
+            "Re-runs",
+            "Left disturbed",
+            f"{title}p50",
+            "p95",
+            "p50 without",
+            "p95 without",
+            "p50 of every attempt",
+            "p95 of every attempt",
+        ),
+        rows=tuple(rows),
+        note="The headline takes of each planned trial its first undisturbed attempt, or the last "
+        "where each was disturbed.",
+    )
+
+
+def _livekit(summary: RunSummary) -> PlainTable | None:
+    rows: list[tuple[str, ...]] = [
+        (
+            name,
+            each.name,
+            METRICS[each.metric].title,
+            count(each.turns),
+            milliseconds(each.theirs_p50 * MS),
+            milliseconds(each.ours_p50 * MS),
+            ("+" if each.p50 > 0 else "") + milliseconds(each.p50 * MS),
+            milliseconds(each.largest * MS),
+        )
+        for name, candidate in summary.candidates.items()
+        for each in candidate.reported
+    ]
+    if not rows:
+        return None
+    return PlainTable(
+        title="LiveKit's own numbers against these",
+        columns=(
+            "Candidate",
+            "LiveKit's name",
+            "Claims to be",
+            "Turns",
+            "LiveKit p50",
+            "turnbench p50",
+            "LiveKit minus turnbench",
+            "Largest gap",
+        ),
+        rows=tuple(rows),
+        note="LiveKit takes the end of speech from a detector or from the transcript's arrival, "
+        "and writes unknown as 0; its numbers are never the source of a figure above.",
+    )
+
+
+def _machine_time(selections: Iterable[Selection]) -> FactTable:
+    trials = [trial for each in selections for trial in each.everything]
+    found: list[Health] = [trial.health for trial in trials if trial.health is not None]
+    if not found:
+        return FactTable(
+            title="The machine's timekeeping",
+            rows=(("watched", "no trial"),),
+            note="Nothing watched the machine: a disturbance would not have been seen.",
+        )
+
+    def of(name: str, share: float) -> str:
+        values = np.sort(np.array([getattr(each, name) for each in found], dtype=np.float64))
+        return milliseconds(float(values[min(values.size - 1, int(share * values.size))]))
+
+    stalls = [each.end_ns - each.start_ns for health in found for each in health.stalls]
+    return FactTable(
+        title="The machine's timekeeping",
+        rows=(
+            ("trials watched", f"{count(len(found))} of {count(len(trials))}"),
+            ("audio frames", count(sum(each.frames for each in found))),
+            ("frame lateness, p50 of the typical trial", of("lateness_p50_ns", 0.5)),
+            ("frame lateness, p99 of the typical trial", of("lateness_p99_ns", 0.5)),
+            ("frame lateness, worst", of("lateness_max_ns", 1.0)),
+            ("frames over 20 ms late", count(sum(each.late_frames for each in found))),
+            ("event-loop lag, p99 of the typical trial", of("loop_lag_p99_ns", 0.5)),
+            ("event-loop lag, worst", of("loop_lag_max_ns", 1.0)),
+            ("host stalls over 10 ms", count(len(stalls))),
+            ("longest stall", milliseconds(max(stalls)) if stalls else "none"),
+        ),
+    )
+
+
+def trust(
+    data: RunData, selections: Mapping[str, Selection]
+) -> tuple[PlainTable | FactTable, ...]:
+    """Return the trust panel's tables."""
+    summary = data.summary
+    tables: list[PlainTable | FactTable] = [_with_and_without(summary)]
+    livekit = _livekit(summary)
+    if livekit is not None:
+        tables.append(livekit)
+    tables.append(_machine_time(selections.values()))
+    if data.self_error is not None:
+        tables.append(data.self_error)
+    else:
+        tables.append(
+            FactTable(
+                title="The harness's own error",
+                rows=(("measured", "not with this run"),),
+                note="`turnbench doctor` measures it on this machine against the gateway's truth.",
+            )
+        )
+    heard = [data.utterances[each] for each in sorted(data.utterances)]
+    if heard:
+        worst = max(each.tolerance_ms for each in heard)
+        estimated = sum(each.timing == "estimated" for each in heard)
+        tables.append(
+            FactTable(
+                title="The end of speech",
+                rows=(
+                    ("utterances", count(len(heard))),
+                    ("known to within", f"{worst:g} ms at worst"),
+                    ("estimated from energy", count(estimated)),
+                ),
+                note="Absolute values are as exact as this; differences between candidates are "
+                "not touched by it.",
+            )
+        )
+    return tuple(tables)
+
+
+def _costs(each: CandidateSummary) -> tuple[tuple[str, str], ...]:
+    if each.cost is None:
+        return ()
+    cost = each.cost
+    lines = [("cost of all trials", f"{cost.total:.4f}"), ("per trial", f"{cost.per_trial:.6f}")]
+    lines += [(f"of {stage.value.upper()}", f"{value:.4f}") for stage, value in cost.stages.items()]
+    if cost.uncounted:
+        lines.append(("replies without usage, not counted", count(cost.uncounted)))
+    if cost.unpriced:
+        lines.append(("without a price", ", ".join(stage.value for stage in cost.unpriced)))
+    return tuple(lines)
+
+
+def settings(data: RunData) -> tuple[FactTable, ...]:
+    """Return every setting, version and hash that the run knows."""
+    suite = data.suite
+    general = [
+        (each.name, _text(getattr(suite, each.name)))
+        for each in dataclasses.fields(suite)
+        if each.name
+        in {
+            "name",
+            "description",
+            "driver",
+            "via",
+            "repeats",
+            "warmups",
+            "concurrency",
+            "frame_ms",
+            "trailing",
+            "wer_limit",
+            "keep_audio",
+            "stage_texts",
+        }
+    ]
+    general.append(("seed", _text(data.seed if data.seed is not None else suite.seed)))
+    tables = [FactTable(title="Suite", rows=tuple(general))]
+    for candidate in suite.candidates:
+        found = data.summary.candidates.get(candidate.name)
+        tables.append(
+            FactTable(
+                title=f"Candidate {candidate.name}",
+                rows=(
+                    *(line for line in _rows("", candidate) if line[0] != "name"),
+                    *(_costs(found) if found is not None else ()),
+                ),
+            )
+        )
+    tables += [
+        FactTable(title="Session options", rows=tuple(_rows("", suite.session))),
+        FactTable(
+            title="Time-outs and limits",
+            rows=(*_rows("", suite.timeouts), *_rows("", suite.limits)),
+        ),
+    ]
+    if suite.via.value == "gateway":
+        tables.append(FactTable(title="Gateway", rows=tuple(_rows("", suite.gateway))))
+    if suite.prices:
+        tables.append(FactTable(title="Prices", rows=tuple(_rows("", suite.prices))))
+    tables += [
+        FactTable(title=f"Dataset {each.get('name', '')}".strip(), rows=tuple(_rows("", each)))
+        for each in data.datasets
+    ]
+    many = len(data.environment) > 1
+    tables += [
+        FactTable(
+            title=f"Environment, start {number}" if many else "Environment",
+            rows=tuple(_rows("", each)),
+        )
+        for number, each in enumerate(data.environment, start=1)
+    ]
+    if data.facts:
+        tables.append(FactTable(title="Settled before the run", rows=tuple(_rows("", data.facts))))
+    return tuple(table for table in tables if table.rows)
+
+
+def definitions(metrics: Iterable[str]) -> tuple[DefinitionView, ...]:
+    """Return the definitions of metrics, in the order of reports."""
+    wanted = set(metrics)
+    found = []
+    for metric in METRICS.values():
+        if metric.id not in wanted:
+            continue
+        formula = metric.definition
+        if metric.start is not None and metric.end is not None:
+            formula = f"{metric.start.value} → {metric.end.value}: {formula}"
+        found.append(
+            DefinitionView(
+                metric=metric.id,
+                name=metric.title,
+                formula=formula,
+                never=metric.leaves_out,
+                better=f"{metric.better} is better",
+            )
+        )
+    return tuple(found)
