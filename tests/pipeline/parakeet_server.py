@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import socket as sockets
+import ssl
 import struct
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -165,14 +166,16 @@ class ParakeetServer:
         return f"ws://127.0.0.1:{self.port}/parakeet/v1/audio/stream"
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator["ParakeetServer"]:
+    async def running(
+        self, *, tls: ssl.SSLContext | None = None
+    ) -> AsyncIterator["ParakeetServer"]:
         """Serve on a free port."""
         app = web.Application(client_max_size=1 << 26)
         app.router.add_get("/parakeet/v1/audio/stream", self._stream)
         app.router.add_post("/parakeet/v1/audio/transcriptions", self._transcribe)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
         self.port = runner.addresses[0][1]
         try:

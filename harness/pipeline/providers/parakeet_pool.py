@@ -32,6 +32,8 @@ __all__ = ["ConnectionPool", "Lease"]
 
 SETTLE_S: Final = 2.0
 """A server that has not finalized by then loses the connection."""
+PATIENCE_S: Final = 1.0
+"""A stream waits so long for a connection that is being settled or opened, then opens its own."""
 _NANOSECONDS: Final = 1_000_000_000
 
 
@@ -98,7 +100,7 @@ class ConnectionPool:
             coming = next((task for task in self._coming if task.get_loop() is loop), None)
             if coming is None:
                 break
-            await asyncio.wait({coming}, timeout=min(SETTLE_S, deadline - loop.time()))
+            await asyncio.wait({coming}, timeout=min(PATIENCE_S, deadline - loop.time()))
             if not coming.done():
                 break
             self._coming.discard(coming)

@@ -32,7 +32,7 @@ from harness.pipeline.providers.parakeet_errors import (
     status_error,
     timeout_error,
 )
-from harness.pipeline.providers.parakeet_wire import MAX_MESSAGE_BYTES, environment_proxy
+from harness.pipeline.providers.parakeet_wire import MAX_MESSAGE_BYTES, clean, environment_proxy
 
 __all__ = ["RestClient", "mono", "rest_url", "wav_of"]
 
@@ -190,7 +190,7 @@ class RestClient:
         text = value.get("text")
         if not isinstance(text, str):
             raise self._malformed("sent a transcript without a text")
-        return text.strip()
+        return clean(text).strip()
 
     def _malformed(self, said: str, kind: FailureKind = FailureKind.MALFORMED) -> APIError:
         return api_error(f"Parakeet at {self._endpoint.host} {said}", kind)

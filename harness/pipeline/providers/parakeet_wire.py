@@ -39,6 +39,7 @@ __all__ = [
     "Message",
     "Opening",
     "ParakeetConnection",
+    "clean",
     "environment_proxy",
     "open_connection",
     "read_message",
@@ -318,4 +319,15 @@ def read_message(message: Message, endpoint: ParakeetEndpoint) -> dict[str, Any]
         raise api_error(
             f"{where} sent a transcript whose fields have wrong types", FailureKind.MALFORMED
         )
+    if "text" in value:
+        value["text"] = clean(value["text"])
     return value
+
+
+def clean(text: str) -> str:
+    """Return a text that every encoder takes: JSON may hold half a surrogate pair."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
