@@ -135,15 +135,16 @@ def _endpoints(suite: Suite | None) -> Iterable[Finding]:
 
 async def _reach(name: str, address: str) -> Finding:
     """Connect to an address and say how long the network takes; nothing is asked of it."""
-    parts = urllib.parse.urlsplit(address)
-    host, secure = parts.hostname, parts.scheme in ("https", "wss")
-    shown = redact(
-        f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
-    )
-    if host is None or parts.scheme not in ("http", "https", "ws", "wss"):
-        return Finding(
-            topic="endpoint", state="problem", text=f"{name}: {redact(address)!r} is no address"
-        )
+    try:
+        parts = urllib.parse.urlsplit(address)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        scheme, host, port = "", None, None
+    if host is None or scheme not in ("http", "https", "ws", "wss"):
+        text = f"{name}: {redact(address)!r} is no address; it begins with https:// or wss://"
+        return Finding(topic="endpoint", state="problem", text=text)
+    secure = scheme in ("https", "wss")
+    shown = f"{scheme}://{host}{f':{port}' if port else ''}"
     target = port or (443 if secure else 80)
     begun = time.perf_counter_ns()
     try:

@@ -9,9 +9,10 @@ so that a machine or a provider that drifts weighs on all of them alike. Warm-up
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from harness.domain.providers import PROVIDERS
-from harness.domain.suite import Candidate, Driver, Price, StageSettings, Suite
+from harness.domain.suite import Candidate, Driver, Price, StageSettings, Suite, Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Request, Trial, TrialKey
 from harness.errors import ConfigurationError
@@ -27,12 +28,21 @@ __all__ = [
 ]
 
 CHARACTERS_PER_TOKEN = 4.0
-REPLY_TOKENS = 32
-REPLY_CHARACTERS = 128
-REPLY_SECONDS = 8.0
 RESPONSE_SECONDS = 1.5
 STAGE_SECONDS = 2.5
+TRIAL_SECONDS = 1.2
 START_SECONDS = 8.0
+
+
+class _Reply(NamedTuple):
+    """How long a reply is taken to be: the gateway's script, or two spoken sentences."""
+
+    tokens: int
+    characters: int
+    seconds: float
+
+
+REPLIES = {Via.GATEWAY: _Reply(12, 48, 2.8), Via.LIVE: _Reply(28, 110, 7.0)}
 
 
 def make_plan(suite: Suite, utterance_ids: Sequence[str], seed: int) -> tuple[TrialKey, ...]:
@@ -179,6 +189,7 @@ def estimate(
         characters: length of each utterance's text; an utterance that is missing counts 60.
     """
     lengths = characters or {}
+    reply = REPLIES[suite.via]
     rows = []
     busy = 0.0
     for candidate in suite.candidates:
@@ -186,16 +197,16 @@ def estimate(
         audio_in = sum(durations[key.utterance] for key in keys)
         spoken = suite.driver is Driver.SESSION or candidate.tts is not None
         has_llm = candidate.llm is not None or candidate.agent is not None
-        audio_out = REPLY_SECONDS * len(keys) if spoken else 0.0
+        audio_out = reply.seconds * len(keys) if spoken else 0.0
         tokens_in = sum(
             (len(candidate.instructions) + lengths.get(key.utterance, 60)) / CHARACTERS_PER_TOKEN
             for key in keys
         )
         usage = _Usage(
             input_tokens=tokens_in if has_llm else 0.0,
-            output_tokens=float(REPLY_TOKENS * len(keys)) if has_llm else 0.0,
+            output_tokens=float(reply.tokens * len(keys)) if has_llm else 0.0,
             audio_minutes=audio_in / 60,
-            characters=float(REPLY_CHARACTERS * len(keys)) if spoken else 0.0,
+            characters=float(reply.characters * len(keys)) if spoken else 0.0,
         )
         cost, unpriced = _cost(suite, candidate, usage)
         rows.append(
@@ -212,9 +223,9 @@ def estimate(
             )
         )
         after = (
-            RESPONSE_SECONDS + REPLY_SECONDS if suite.driver is Driver.SESSION else STAGE_SECONDS
+            RESPONSE_SECONDS + reply.seconds if suite.driver is Driver.SESSION else STAGE_SECONDS
         )
-        busy += audio_in + after * len(keys)
+        busy += audio_in + (after + TRIAL_SECONDS) * len(keys)
     seconds = START_SECONDS + busy / suite.concurrency
     rate = suite.limits.trials_per_minute
     if rate is not None:
@@ -229,8 +240,9 @@ def estimate(
 
 
 def _assumptions(suite: Suite) -> tuple[str, ...]:
-    reply = f"a reply has {REPLY_TOKENS} tokens, {REPLY_CHARACTERS} characters"
-    audio = f"{REPLY_SECONDS:.0f} s of audio"
+    length = REPLIES[suite.via]
+    reply = f"a reply has {length.tokens} tokens, {length.characters} characters"
+    audio = f"{length.seconds:.1f} s of audio"
     lines = [f"{reply} and {audio}; {CHARACTERS_PER_TOKEN:.0f} characters make a token"]
     if suite.driver is Driver.SESSION:
         lines.append(
