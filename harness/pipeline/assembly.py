@@ -470,6 +470,9 @@ def assemble(
     ]
     llm_calls = [each for each in recorder.calls if each.stage is Stage.LLM]
     requests: list[Request] = []
+    later = [each for each in recorder.problems if each not in recorder.turn_problems()]
+    if later:
+        recorder.stt_facts["error_after_commit"] = redact(str(later[0].error).splitlines()[0][:300])
     if recorder.stt_facts:
         requests.append(
             Request(id="stt0", stage=Stage.STT, cause=Cause.STREAM, facts=dict(recorder.stt_facts))

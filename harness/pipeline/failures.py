@@ -6,6 +6,7 @@ apart.
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 
 import httpx2
@@ -54,8 +55,21 @@ def _causes(error: BaseException) -> list[BaseException]:
     return found
 
 
+def _stated_kind(error: BaseException) -> FailureKind | None:
+    """Return the kind that our own plugins put into an API error's body."""
+    body = getattr(error, "body", None)
+    if isinstance(body, dict) and body.get("kind") in set(FailureKind):
+        return FailureKind(body["kind"])
+    return None
+
+
 def _kind_of(error: BaseException) -> tuple[FailureKind, int | None]:
     chain = _causes(error)
+    for each in chain:
+        stated = _stated_kind(each)
+        if stated is not None:
+            status = getattr(each, "status_code", None)
+            return stated, status if isinstance(status, int) and status > 0 else None
     for each in chain:
         if isinstance(each, ProviderError):
             return FailureKind(each.kind), each.status
@@ -88,7 +102,9 @@ def failure_of(stage: Stage, error: BaseException, redact: Redact) -> Failure:
     if isinstance(error, asyncio.CancelledError):
         return Failure(stage=stage, kind=FailureKind.INTERNAL, message="cancelled")
     kind, status = _kind_of(error)
-    said = str(error).strip() or type(error).__name__
+    # livekit's status errors print all their fields; the sentence is in `message`.
+    words = getattr(error, "message", None)
+    said = (words if isinstance(words, str) else str(error)).strip() or type(error).__name__
     first = said.splitlines()[0][:300]
     return Failure(stage=stage, kind=kind, message=redact(first), status=status)
 
@@ -148,6 +164,8 @@ def chat_failure(exchange: Exchange, body: ChatBody, redact: Redact) -> Failure 
     return None
 
 
+PROMISED_RATE = 24_000
+"""What livekit's OpenAI plugin takes headerless samples for."""
 _AUDIO_TYPES = ("audio/", "application/octet-stream", "text/event-stream", "binary/")
 
 
@@ -173,6 +191,14 @@ def speech_failure(exchange: Exchange, body: SpeechBody, redact: Redact) -> Fail
         return failure(FailureKind.MALFORMED, f"{body.malformed} events could not be read")
     if exchange.ended is not None and body.size == 0:
         return failure(FailureKind.EMPTY, "answered with no audio")
+    if content_type.startswith("audio/pcm"):
+        if exchange.ended is not None and body.size % 2:
+            return failure(FailureKind.MALFORMED, "an odd number of bytes is no 16-bit audio")
+        rate = re.search(r"rate=(\d+)", content_type)
+        if rate is not None and int(rate[1]) != PROMISED_RATE:
+            return failure(
+                FailureKind.WRONG_TYPE, f"audio at {rate[1]} Hz where {PROMISED_RATE} Hz is due"
+            )
     promised = exchange.headers.get("content-length")
     received = sum(len(chunk.data) for chunk in exchange.chunks)
     if promised is not None and promised.isdigit() and received < int(promised):

@@ -20,9 +20,19 @@ from harness.pipeline.place import Place
 from harness.pipeline.probes import probe_llm, probe_tts
 from harness.pipeline.providers import make_client
 from harness.pipeline.recording import Recorder
+from harness.pipeline.reply_check import reply_fault
 from harness.pipeline.source import PIPELINE_RATE, Line, room_tone
 
-__all__ = ["Clients", "Given", "connect_options", "line_for", "primary_failure", "quiet_livekit"]
+__all__ = [
+    "Base",
+    "Clients",
+    "audio_failure",
+    "connect_options",
+    "line_for",
+    "primary_failure",
+    "quiet_livekit",
+    "wait_until",
+]
 
 LEAD_IN_MS = 300
 """Open line before the recording: connections are made in it, as before a caller's first word."""
@@ -32,14 +42,6 @@ def quiet_livekit() -> None:
     """Keep livekit's log off the terminal and off the timed path; errors become failed trials."""
     for name in ("livekit", "livekit.agents", "livekit.plugins", "asyncio", "httpx2", "openai"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-class Given(Exception):  # noqa: N818  (control flow: a trial ends with this failure)
-    """Ends a trial with a failure."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
 
 
 class Clients:
@@ -130,15 +132,35 @@ def primary_failure(recorder: Recorder, turn: Turn, redact: Callable[[str], str]
         first = min(failed, key=_begin)
         assert first.failure is not None
         # A reset that livekit's own time-out caused is a time-out.
-        for problem in recorder.problems:
+        for problem in recorder.turn_problems():
             described = failure_of(problem.stage, problem.error, redact)
             if problem.stage is first.stage and described.kind is FailureKind.TIMEOUT:
                 return described
         return first.failure
-    if recorder.problems:
-        first_problem = min(recorder.problems, key=lambda problem: problem.at_ns)
+    problems = recorder.turn_problems()
+    if problems:
+        first_problem = min(problems, key=lambda problem: problem.at_ns)
         return failure_of(first_problem.stage, first_problem.error, redact)
     return None
+
+
+def audio_failure(turn: Turn, pcm: bytes) -> Failure | None:
+    """Return why the reply's audio cannot be speech, or None."""
+    reply = turn.reply
+    if reply is None or reply.interrupted:
+        return None
+    if reply.leading_silence >= reply.samples:
+        return Failure(
+            stage=Stage.TTS, kind=FailureKind.SILENT, message="the reply's audio is silent"
+        )
+    text = "".join(
+        each.text for each in turn.requests if each.stage is Stage.TTS and not each.cancelled
+    )
+    found = reply_fault(pcm, reply.sample_rate, text)
+    if found is None:
+        return None
+    kind, message = found
+    return Failure(stage=Stage.TTS, kind=FailureKind(kind), message=message)
 
 
 def _begin(request: Request) -> int:

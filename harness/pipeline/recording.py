@@ -170,6 +170,19 @@ class Recorder:
         self.nodes.append(node)
         return node
 
+    def turn_problems(self) -> list[Problem]:
+        """Return the errors that can have harmed the turn.
+
+        An STT that fails after the turn was committed has done its part: a socket that the server
+        drops between turns is the next turn's business.
+        """
+        committed = self.commits[0].ns if self.commits else None
+        return [
+            each
+            for each in self.problems
+            if each.stage is not Stage.STT or committed is None or each.at_ns <= committed
+        ]
+
     def problem(self, stage: Stage, error: BaseException) -> None:
         """Record an error."""
         self.problems.append(Problem(time.perf_counter_ns(), stage, error))

@@ -24,7 +24,14 @@ from harness.domain.trial import FailedTrial, Failure, FailureKind, Trial, Trial
 from harness.errors import ConfigurationError
 from harness.pipeline.assembly import Schedule, assemble
 from harness.pipeline.health import health
-from harness.pipeline.performer import Base, connect_options, line_for, primary_failure, wait_until
+from harness.pipeline.performer import (
+    Base,
+    audio_failure,
+    connect_options,
+    line_for,
+    primary_failure,
+    wait_until,
+)
 from harness.pipeline.probes import probe_activity, probe_agent, probe_llm, probe_tts
 from harness.pipeline.recording import CURRENT_RECORDER, Recorder, Stamp
 from harness.pipeline.sink import PlayoutClock
@@ -200,7 +207,7 @@ class SessionPerformer(Base):
                             await session.aclose()
         ended = time.perf_counter_ns()
         turn = self._turn(recorder, source, sink, utterance, origin)
-        failure = self._verdict(recorder, turn, failure)
+        failure = self._verdict(recorder, turn, sink.pcm(), failure)
         reply = (
             ReplyAudio(pcm=sink.pcm(), sample_rate=sink.rate)
             if self._suite.keep_audio and sink.rate
@@ -238,7 +245,7 @@ class SessionPerformer(Base):
         session.on("error", on_error)
         session.on("conversation_item_added", on_item)
 
-    async def _converse(
+    async def _converse(  # noqa: PLR0917  (the parts of one conversation)
         self,
         recorder: Recorder,
         source: PacedInput,
@@ -260,7 +267,7 @@ class SessionPerformer(Base):
 
         def broken() -> bool:
             # A failed request that livekit does not retry leaves nothing to wait for.
-            return self._suite.session.max_retries == 0 and bool(recorder.problems)
+            return self._suite.session.max_retries == 0 and bool(recorder.turn_problems())
 
         def finals() -> bool:
             return any(each.kind == "final" and each.text.strip() for each in recorder.transcripts)
@@ -276,27 +283,52 @@ class SessionPerformer(Base):
                 message=f"no final transcript within {timeouts.transcript_s:g} s of the speech end",
             )
         answered = await wait_until(
-            lambda: sink.started_ns is not None or broken(),
+            lambda: sink.started_ns is not None or broken() or self._gave_up(session, recorder),
             until_ns=end + round(timeouts.reply_s * _NS),
         )
-        if not answered:
+        if not answered or (sink.started_ns is None and not broken()):
             return self._silence(recorder)
-        if sink.started_ns is not None:
-            playing = sink.started_ns
-            await wait_until(
-                lambda: (
-                    (sink.finished.is_set() and self._idle(session, recorder))
-                    or (broken() and time.perf_counter_ns() > sink.ends_ns)
-                ),
-                until_ns=playing + round(timeouts.playout_s * _NS),
+        if sink.started_ns is None:
+            return None
+        patience = round(self._suite.session.request_timeout_s * _NS)
+
+        def stalled() -> bool:
+            return not sink.finished.is_set() and time.perf_counter_ns() > sink.ends_ns + patience
+
+        ended = await wait_until(
+            lambda: (
+                (sink.finished.is_set() and self._idle(session, recorder))
+                or (broken() and time.perf_counter_ns() > sink.ends_ns)
+                or stalled()
+            ),
+            until_ns=sink.started_ns + round(timeouts.playout_s * _NS),
+        )
+        if stalled() and not broken():
+            return Failure(
+                stage=Stage.TTS,
+                kind=FailureKind.TIMEOUT,
+                message=f"no further audio within {patience / _NS:g} s, and no end of the reply",
             )
-            if not sink.finished.is_set() and not broken():
-                return Failure(
-                    stage=Stage.PLAYOUT,
-                    kind=FailureKind.TIMEOUT,
-                    message=f"the reply did not end within {timeouts.playout_s:g} s",
-                )
+        if not ended and not sink.finished.is_set():
+            return Failure(
+                stage=Stage.PLAYOUT,
+                kind=FailureKind.TIMEOUT,
+                message=f"the reply did not end within {timeouts.playout_s:g} s",
+            )
         return None
+
+    @staticmethod
+    def _gave_up(session: voice.AgentSession[Any], recorder: Recorder) -> bool:
+        """Whether the agent is done with the turn without having said anything."""
+        ended = [node.ended for node in recorder.nodes]
+        finished = [each.ns for each in ended if each is not None]
+        return (
+            bool(recorder.commits)
+            and bool(finished)
+            and len(finished) == len(ended)
+            and session.agent_state in ("listening", "idle")
+            and time.perf_counter_ns() > max(finished) + _NS
+        )
 
     @staticmethod
     def _idle(session: voice.AgentSession[Any], recorder: Recorder) -> bool:
@@ -322,6 +354,8 @@ class SessionPerformer(Base):
     def _silence(self, recorder: Recorder) -> Failure:
         """Name the stage at which a turn without a reply stopped."""
         within = f"within {self._suite.timeouts.reply_s:g} s of the speech end"
+        if recorder.nodes and all(node.ended is not None for node in recorder.nodes):
+            within = "and the agent went on listening"
         asked = [call for call in recorder.calls if call.stage is Stage.LLM]
         spoken = [call for call in recorder.calls if call.stage is Stage.TTS]
         if not recorder.commits and not asked:
@@ -363,7 +397,9 @@ class SessionPerformer(Base):
             redact=self._redact,
         )
 
-    def _verdict(self, recorder: Recorder, turn: Turn, failure: Failure | None) -> Failure | None:
+    def _verdict(
+        self, recorder: Recorder, turn: Turn, pcm: bytes, failure: Failure | None
+    ) -> Failure | None:
         """Return the first cause of failure, or None for a turn that ended well."""
         if failure is not None and failure.kind is FailureKind.UNEXPECTED_REPLY:
             return failure
@@ -372,10 +408,9 @@ class SessionPerformer(Base):
             return found
         if failure is not None:
             return failure
-        if turn.reply is not None and Mark.FIRST_AUDIBLE not in turn.marks:
-            return Failure(
-                stage=Stage.TTS, kind=FailureKind.SILENT, message="the reply's audio is silent"
-            )
+        wrong = audio_failure(turn, pcm)
+        if wrong is not None:
+            return wrong
         if Mark.SPEECH_END in turn.marks and turn.reply is None:
             return Failure(
                 stage=Stage.PLAYOUT, kind=FailureKind.NO_REPLY, message="there was no reply"

@@ -21,7 +21,13 @@ from harness.domain.trial import FailedTrial, Failure, FailureKind, Trial, Trial
 from harness.pipeline.assembly import Schedule, assemble
 from harness.pipeline.failures import failure_of
 from harness.pipeline.health import health
-from harness.pipeline.performer import Base, connect_options, line_for, primary_failure
+from harness.pipeline.performer import (
+    Base,
+    audio_failure,
+    connect_options,
+    line_for,
+    primary_failure,
+)
 from harness.pipeline.probes import on_speech_event
 from harness.pipeline.recording import CURRENT_RECORDER, Recorder, Stamp, stamp
 from harness.pipeline.sink import PlayoutClock
@@ -106,15 +112,11 @@ class StagePerformer(Base):
             utterance=utterance.utterance.id,
             redact=self._redact,
         )
-        failure = primary_failure(recorder, turn, self._redact) or failure
-        if (
-            failure is None
-            and turn.reply is not None
-            and turn.reply.leading_silence >= turn.reply.samples
-        ):
-            failure = Failure(
-                stage=Stage.TTS, kind=FailureKind.SILENT, message="the synthesised audio is silent"
-            )
+        failure = (
+            primary_failure(recorder, turn, self._redact)
+            or failure
+            or audio_failure(turn, sink.pcm())
+        )
         reply = (
             ReplyAudio(pcm=sink.pcm(), sample_rate=sink.rate)
             if self._suite.keep_audio and sink.rate

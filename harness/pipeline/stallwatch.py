@@ -2,8 +2,8 @@
 
 It sleeps for 2 ms at a time and prints each gap of more than the threshold as two monotonic
 instants in nanoseconds. Being a process of its own it sees the machine stall, not this program's
-garbage collector or interpreter lock. Standard library only, started with ``-I -S`` so that it is up
-in milliseconds; it ends when its standard input does.
+garbage collection or interpreter lock. Standard library only, started with ``-I -S``, so that it
+is up in milliseconds; it ends when its standard input does.
 """
 
 import os
