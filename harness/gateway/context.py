@@ -1,12 +1,13 @@
 """What the protocols share: the gateway's state, and one call's identity, deadlines and truth."""
 
+import asyncio
 import hashlib
 import itertools
 import json
 import struct
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
@@ -33,10 +34,12 @@ __all__ = [
     "begin",
     "early_fault",
     "error_body",
+    "guarded",
     "reset_connection",
 ]
 
 NS_PER_S = 1_000_000_000
+_CLIENT_CLOSED = 499
 
 _ERROR_TYPES: Mapping[int, tuple[str, str]] = {
     400: ("invalid_request_error", "The request is not valid"),
@@ -354,6 +357,18 @@ def reset_connection(request: web.Request) -> None:
     if sock is not None:
         sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
+
+
+async def guarded(call: Call, answer: Awaitable[web.StreamResponse]) -> web.StreamResponse:
+    """Return the answer, keeping in the truth when the client does not wait for its end."""
+    try:
+        return await answer
+    except ClientGone:
+        call.mark("closed", time.perf_counter_ns(), kind="client")
+        return web.Response(status=_CLIENT_CLOSED)
+    except asyncio.CancelledError:
+        call.mark("closed", time.perf_counter_ns(), kind="client")
+        raise
 
 
 def early_fault(

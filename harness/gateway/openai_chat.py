@@ -16,12 +16,12 @@ from aiohttp import web
 from harness.gateway.context import (
     NS_PER_S,
     Call,
-    ClientGone,
     Gateway,
     Refusal,
     begin,
     early_fault,
     error_body,
+    guarded,
 )
 from harness.gateway.context import Reply as HttpReply
 from harness.gateway.distributions import Draws
@@ -206,15 +206,9 @@ async def chat_completions(gateway: Gateway, request: web.Request) -> web.Stream
         )
     plan = _plan(settings, draws, reply, gateway.next_name("call_"))
     answer = _Answer(call, request, body=body, plan=plan, settings=settings, fault=fault)
-    try:
-        if fault in (FaultKind.WRONG_CONTENT_TYPE, FaultKind.EMPTY):
-            return await answer.nothing()
-        if body.get("stream"):
-            return await answer.streamed()
-        return await answer.whole()
-    except ClientGone:
-        call.mark("closed", time.perf_counter_ns(), kind="client")
-        return answer.http.response
+    if fault in (FaultKind.WRONG_CONTENT_TYPE, FaultKind.EMPTY):
+        return await guarded(call, answer.nothing())
+    return await guarded(call, answer.streamed() if body.get("stream") else answer.whole())
 
 
 class _Answer:

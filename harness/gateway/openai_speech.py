@@ -18,13 +18,13 @@ from aiohttp import web
 from harness.gateway.context import (
     NS_PER_S,
     Call,
-    ClientGone,
     Gateway,
     Refusal,
     Reply,
     begin,
     early_fault,
     error_body,
+    guarded,
 )
 from harness.gateway.distributions import Draws
 from harness.gateway.engines.synthesiser import Speech
@@ -172,13 +172,9 @@ async def speech(gateway: Gateway, request: web.Request) -> web.StreamResponse:
     first_byte_ns = draws.delay_ns(settings.first_byte, "first_byte")
     headers_ns = min(draws.delay_ns(settings.headers, "headers"), first_byte_ns)
     synthesis = _Synthesis(call, request, order, settings, fault)
-    try:
-        if fault in (FaultKind.EMPTY, FaultKind.WRONG_CONTENT_TYPE):
-            return await synthesis.nothing(call.base_ns + headers_ns)
-        return await synthesis.spoken(draws, headers_ns, first_byte_ns)
-    except ClientGone:
-        call.mark("closed", time.perf_counter_ns(), kind="client")
-        return synthesis.http.response
+    if fault in (FaultKind.EMPTY, FaultKind.WRONG_CONTENT_TYPE):
+        return await guarded(call, synthesis.nothing(call.base_ns + headers_ns))
+    return await guarded(call, synthesis.spoken(draws, headers_ns, first_byte_ns))
 
 
 class _Synthesis:

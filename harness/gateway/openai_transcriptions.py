@@ -15,13 +15,13 @@ from aiohttp.web_request import FileField
 from harness.gateway.context import (
     NS_PER_S,
     Call,
-    ClientGone,
     Gateway,
     Refusal,
     Reply,
     begin,
     early_fault,
     error_body,
+    guarded,
 )
 from harness.gateway.engines.replies import nonsense
 from harness.gateway.faults import FaultKind, Stage
@@ -72,11 +72,7 @@ async def _transcribe(gateway: Gateway, request: web.Request, protocol: str) -> 
     call = begin(gateway, request, Stage.STT, protocol, profile.name, received_ns=received_ns)
     call.mark("audio_received", received_ns, samples=len(samples), kind="first")
     batch = _Batch(call, request, settings, samples, answer_format)
-    try:
-        return await batch.answer()
-    except ClientGone:
-        call.mark("closed", time.perf_counter_ns(), kind="client")
-        return web.Response(status=499)
+    return await guarded(call, batch.answer())
 
 
 class _Batch:

@@ -59,6 +59,7 @@ _DISTRIBUTIONS: Final = frozenset(
         "gap",
     }
 )
+_FAULTS: Final = tuple(kind.value for kind in FaultKind)
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "recogniser": ("pocketsphinx", "oracle"),
     "role_chunk": ("early", "with-text", "none"),
@@ -239,9 +240,9 @@ def _faults(value: Any) -> FaultMix:
     _check(rates, lambda given: isinstance(given, dict), "a table of kinds and shares")
     pairs = []
     for kind, rate in rates.items():
-        if kind not in FaultKind:
-            near = difflib.get_close_matches(kind, list(FaultKind), 1)
-            raise ValueError(f"unknown fault {kind!r}" + _hint([str(name) for name in near]))
+        if kind not in _FAULTS:
+            near = difflib.get_close_matches(kind, _FAULTS, 1)
+            raise ValueError(f"unknown fault {kind!r}" + _hint(near))
         pairs.append((FaultKind(kind), _check(rate, _is_number, "a number")))
     seconds = {
         key: float(_check(number, _is_number, "a number of seconds"))

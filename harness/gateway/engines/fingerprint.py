@@ -21,6 +21,8 @@ _PEAK_NEIGHBOURHOOD = 80
 _PEAK_LEVEL = 300
 _HASHED = 48
 _MIN_VOTES = 3
+# Recordings of one synthetic voice share sounds bit for bit: most peaks must agree.
+_MIN_SHARE = 0.5
 
 _HOP = HEARD_RATE // 100
 _WINDOW = 400
@@ -81,14 +83,15 @@ class ExactIndex:
     def find(self, samples: Samples) -> Match | None:
         """Return the recording and offset on which the peaks agree, or None."""
         votes: Counter[tuple[int, int]] = Counter()
-        for peak in _peaks(samples):
+        peaks = _peaks(samples)
+        for peak in peaks:
             key = samples[peak - _HASHED : peak + _HASHED].tobytes()
             for number, place in self._places.get(key, ()):
                 votes[number, place - int(peak)] += 1
         if not votes:
             return None
         (number, offset), count = votes.most_common(1)[0]
-        if count < _MIN_VOTES:
+        if count < max(_MIN_VOTES, _MIN_SHARE * len(peaks)):
             return None
         return Match(utterance=number, offset=offset, score=float(count), method="exact")
 
