@@ -9,8 +9,10 @@ One function for each kind of budget:
 * :func:`failure_evidence`, :func:`pooled_evidence`: failures or word errors against a fixed limit.
 
 The suspicion (see ``gate_rule``) is for p50 the rank test by exchange of trials, whose statistic
-grows with each trial of the candidate while its null distribution stays; for a tail, a point beyond
-what the reference's own spread lets two sides differ by; elsewhere, a point beyond the limit.
+grows with each trial of the candidate while its null distribution stays; for everything else, a
+point beyond the limit. A bound from the reference's own spread was tried for tails: it let a point
+beyond the budget pass where chance explains it, but found only 68 % instead of 90 % of +50 % on p95
+among stalls.
 """
 
 import math
@@ -26,11 +28,11 @@ from harness.analysis.distributions import (
     student_sf,
 )
 from harness.analysis.estimate import Estimate, Sample, TimedOut, Unsupported
-from harness.analysis.exchange import Blocks, Sides, exchange_tail
+from harness.analysis.exchange import Blocks
 from harness.analysis.gate_rule import ALPHA, Evidence, Limit
 from harness.analysis.paired import POWER, RateChange, detectable_rate
 from harness.analysis.quantile import estimate_quantile
-from harness.analysis.shift import Shift, shift_of
+from harness.analysis.shift import shift_of
 
 __all__ = [
     "FEWEST_RUNS",
@@ -75,40 +77,24 @@ def paired_evidence(
         return shift
     bar = math.log(limit.limit)
     beyond = shift.point > bar
-    suspicious = beyond and _suspicious(shift, level)
-    # Draws are spent only where they can decide something.
-    p_value = shift.p_above(alpha=level) if suspicious or not beyond else 1.0
+    suspicious = beyond and (share != 0.5 or shift.p_exchange() <= level)
+    p_value = shift.p_above(alpha=level)
     reach = max(bar, shift.critical(level)) + normal_quantile(POWER) * shift.deviation
     return Evidence(
-        point=math.exp(shift.point) if shift.point < 700 else math.inf,
+        point=_exp(shift.point),
         p_value=p_value,
         suspicious=suspicious,
-        detectable=math.exp(reach) if reach < 700 else math.inf,
+        detectable=_exp(reach),
+        upper=_exp(shift.point + normal_quantile(POWER) * shift.deviation),
         alpha=level,
         method=f"p{100 * share:g} ratio, exchange of {shift.blocks} in "
         f"{shift.sides.utterances} utterances",
     )
 
 
-def _suspicious(shift: Shift, level: float) -> bool:
-    """Whether a test that is monotone in the candidate's trials condemns it."""
-    if shift.share == 0.5:
-        return shift.p_exchange() <= level
-    # The reference twice: what its own spread alone lets a tail differ by. Always by trials, so
-    # that nothing in the candidate can widen it.
-    own = Sides(
-        candidate=shift.sides.reference,
-        reference=shift.sides.reference,
-        candidate_of=shift.sides.reference_of,
-        reference_of=shift.sides.reference_of,
-        utterances=shift.sides.utterances,
-        unpaired=0,
-    )
-    null = exchange_tail(own, shift.share, draws=1_999, blocks="trials", salt=2)
-    low, high = np.quantile(null, (0.01, 0.99), method="inverted_cdf")
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return shift.point == math.inf
-    return shift.point > normal_quantile(1.0 - level) * float(np.std(np.clip(null, low, high)))
+def _exp(log: float) -> float:
+    """Return e**log, +inf beyond what a float holds."""
+    return math.exp(log) if log < 700 else math.inf
 
 
 def baseline_evidence(
@@ -169,10 +155,11 @@ def baseline_evidence(
         p_value = 0.0 if point > 0 else 1.0
     reach = max(bar, critical) + normal_quantile(POWER) * deviation
     return Evidence(
-        point=math.exp(point) if point < 700 else math.inf,
+        point=_exp(point),
         p_value=p_value,
         suspicious=point > max(bar, critical),
-        detectable=math.exp(reach) if reach < 700 else math.inf,
+        detectable=_exp(reach),
+        upper=_exp(point + student_quantile(POWER, count - 1) * deviation),
         alpha=level,
         method=f"prediction interval of a run from {count} stored runs",
     )
@@ -205,6 +192,7 @@ def absolute_evidence(
     allowed = 1.0 - share
     p_value = _at_least(count, n, allowed)
     bound = estimate_quantile(candidate, share, confidence=1.0 - level, sides="lower")
+    above = estimate_quantile(candidate, share, confidence=POWER, sides="upper")
     detectable = math.inf
     if isinstance(bound, Estimate) and isinstance(support, Estimate):
         # A candidate slower by a factor is caught when its bound passes the limit. The bound lies
@@ -219,6 +207,9 @@ def absolute_evidence(
         p_value=p_value,
         suspicious=p_value <= level,
         detectable=detectable,
+        upper=above.high
+        if isinstance(above, Estimate) and isinstance(above.high, float)
+        else math.inf,
         alpha=level,
         method=f"p{100 * share:g}, order statistics",
     )
@@ -254,11 +245,15 @@ def rate_evidence(
     else:
         point, bar = increase, limit.limit
         detectable = max(reach, bar + normal_quantile(POWER) * deviation)
+    spread = normal_quantile(POWER) * deviation
     return Evidence(
         point=point,
         p_value=change.p_higher,
         suspicious=increase > bar,
         detectable=detectable,
+        upper=point + (spread / change.reference if limit.kind == "ratio" else spread)
+        if change.reference > 0 or limit.kind != "ratio"
+        else math.inf,
         alpha=level,
         method=change.method,
     )
@@ -283,6 +278,7 @@ def failure_evidence(
         p_value=p_value,
         suspicious=p_value <= level,
         detectable=math.inf if needed is None else _rate_for(needed, n),
+        upper=1.0 if hits >= n else beta_quantile(POWER, hits + 1.0, n - hits),
         alpha=level,
         method=f"{estimate.method}, binomial tail",
     )
@@ -332,6 +328,7 @@ def pooled_evidence(
         p_value=p_value,
         suspicious=p_value <= level,
         detectable=limit.limit + reach * deviation,
+        upper=estimate.point + student_quantile(POWER, degrees) * deviation,
         alpha=level,
         method=f"{estimate.method}, Student's t",
     )

@@ -4,8 +4,11 @@
 gate (Bonferroni), excludes no change; for an absolute budget when the interval's near end itself is
 beyond the limit.
 
-**PASS** when it does not fail and the smallest change that this run could have caught is at most
-the ``mde`` that the suite states. "Caught" means that FAIL would have been found with power 0.9.
+**PASS** when it does not fail, the smallest change that this run could have caught is at most the
+``mde`` that the suite states, and the run itself speaks against a change of that size (the upper
+bound, at the same power, is at most the ``mde``). "Caught" means that FAIL would have been found
+with power 0.9. The last condition costs an unchanged candidate next to nothing, and keeps a spread
+that looks small by chance from passing what is plainly slower.
 
 **INCONCLUSIVE** otherwise: too few trials, too much noise, no number. Never a pass by error.
 
@@ -88,6 +91,7 @@ class Evidence:
         suspicious: whether the monotone test condemns the candidate; see the module's law.
         detectable: the smallest true value that FAIL would have been found for with power 0.9;
             +inf when none.
+        upper: the one-sided upper bound of the true value at confidence 0.9.
         alpha: the level that ``suspicious`` and ``detectable`` were computed for.
         method: by name.
     """
@@ -96,6 +100,7 @@ class Evidence:
     p_value: float
     suspicious: bool
     detectable: float
+    upper: float
     alpha: float
     method: str
 
@@ -151,10 +156,16 @@ def rule(limit: Limit, evidence: Evidence | Unsupported) -> Ruling:
     elif beyond and (evidence.suspicious or limit.kind == "absolute"):
         verdict = Verdict.INCONCLUSIVE
         reason = "beyond the budget, but chance could explain it: measure more trials"
-    elif evidence.detectable <= limit.mde:
+    elif evidence.detectable <= limit.mde and evidence.upper <= limit.mde:
         verdict = Verdict.PASS
         reason = (
             "beyond the budget by chance: no change is not excluded" if beyond else "within budget"
+        )
+    elif evidence.detectable <= limit.mde:
+        verdict = Verdict.INCONCLUSIVE
+        reason = (
+            f"it may be as bad as {evidence.upper:.3g}, beyond what the suite asks to exclude "
+            f"({limit.mde:.3g})"
         )
     else:
         verdict = Verdict.INCONCLUSIVE
