@@ -141,7 +141,10 @@ def _add_results(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         default="html",
         help="what to write (default: html)",
     )
-    parser.add_argument("--output", metavar="FILE", help="where to (default: in the run's folder)")
+    parser.add_argument(
+        "--output", metavar="FILE", help="where to (default: HTML in the run's folder, else stdout)"
+    )
+    parser.add_argument("--trial", metavar="TRIAL", help="which one --format trace draws")
     parser.add_argument(
         "--audio", action="store_true", help="embed the replies' audio in the HTML report"
     )

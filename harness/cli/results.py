@@ -1,59 +1,153 @@
-"""Verbs about stored runs: show, report, compare, gate. None imports livekit."""
+"""Verbs about one stored run: report and show. Neither imports livekit."""
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
-from harness.analysis.summary import emulated_stages, summarise
-from harness.analysis.validity import Caution, RunFacts, cautions
-from harness.cli.tables import (
-    cautions_text,
-    console,
-    stage_table,
-    summary_table,
-    trial_text,
-    trials_table,
-)
+from harness.analysis.attribution import waterfall
+from harness.analysis.disturbance import disturbance
+from harness.analysis.metrics import Missing, transcript_text
+from harness.cli.console import make_console, safe
+from harness.cli.run_view import view_of
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
+from harness.report.charts import draw_charts
+from harness.report.export import render_csv, render_json, write_parquet
+from harness.report.format import DASH, milliseconds
+from harness.report.html import AudioClip, render_html
+from harness.report.markdown import render_markdown
+from harness.report.terminal import (
+    answer,
+    failure_table,
+    headline_table,
+    show_trial,
+    time_table,
+)
+from harness.report.trace import render_trace
+from harness.report.view import ReportView, VerdictView
 from harness.store.runs import Run, find_run, open_run
 from harness.store.table import nearest
 from harness.store.wire import encode_trial
 
-__all__ = ["print_summary", "run_cautions", "show"]
+__all__ = ["print_view", "report", "show", "write_html"]
+
+_SUFFIXES = {"html": "html", "markdown": "md", "csv": "csv", "json": "json", "parquet": "parquet"}
+# Beyond so many trials a waveform is no longer looked for one by one.
+_WAVEFORMS_UP_TO = 2000
 
 
-def run_cautions(run: Run, trials: tuple[Trial | FailedTrial, ...]) -> tuple[Caution, ...]:
-    """Return what a reader of the run has to know before believing it."""
-    plan = run.plan
-    starts = run.environment()
-    git = starts[-1].get("git") if starts else None
-    facts = RunFacts(
-        emulated={each.name: emulated_stages(plan.suite, each) for each in plan.suite.candidates},
-        git_dirty=git.get("dirty") if git else None,
-        synthetic=any(each.synthetic for each in plan.datasets),
-        ended_early=dict(run.status().get("ended", {})),
-        wer_limit=plan.suite.wer_limit,
-        warm=plan.suite.session.connection == "warm",
-    )
-    return cautions(trials, {each.id: each for each in plan.utterances}, facts)
-
-
-def print_summary(run: Run) -> None:
-    """Print the run's table, which stage costs what, and the cautions."""
-    trials = run.trials()
-    plan = run.plan
-    summary = summarise(trials, {each.id: each for each in plan.utterances}, plan.suite)
-    out = console()
+def print_view(view: ReportView) -> None:
+    """Print the answer, the table, where the time goes, and failures."""
+    out = make_console()
     out.print()
-    out.print(summary_table(summary))
+    out.print(answer(view))
     out.print()
-    stages = stage_table(plan, trials)
-    if stages is not None:
-        out.print(stages)
+    out.print(headline_table(view))
+    out.print()
+    if view.waterfalls:
+        out.print(time_table(view))
         out.print()
-    out.print(cautions_text(run_cautions(run, trials)))
-    out.print()
+    failures = failure_table(view)
+    if failures is not None:
+        out.print(failures)
+        out.print()
+
+
+def write_html(
+    run: Run,
+    path: Path | None = None,
+    *,
+    audio: bool = False,
+    verdict: VerdictView | None = None,
+) -> tuple[Path, ReportView]:
+    """Write the HTML report of a run; return its path and what it shows.
+
+    Args:
+        run: to be reported.
+        path: where to; None is ``report.html`` in the run's folder.
+        audio: embed the replies instead of linking them.
+        verdict: where the run was gated.
+    """
+    waveforms = len(run.plan.keys) <= _WAVEFORMS_UP_TO
+    view = view_of(run, verdict=verdict, waveforms=waveforms)
+    clips = _clips(run) if audio else {}
+    target = path or run.path / "report.html"
+    _write(target, render_html(view, prints=draw_charts(view), audio=clips))
+    return target, view
+
+
+def _clips(run: Run) -> dict[tuple[str, int], AudioClip]:
+    found = {}
+    for trial in run.trials():
+        for turn in trial.turns:
+            if turn.reply is None or turn.reply.audio is None:
+                continue
+            try:
+                data = (run.path / turn.reply.audio).read_bytes()
+            except OSError:
+                continue
+            found[trial.key.id, turn.index] = AudioClip(media_type="audio/flac", data=data)
+    return found
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        # Line ends are the text's own: CSV has CRLF.
+        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            file.write(text)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write a stored run's report, or print it in another format."""
+    run = open_run(find_run(options.run, reports=Path(options.out)))
+    chosen = options.format
+    output = None if options.output is None else Path(options.output)
+    if options.audio and chosen != "html":
+        raise ConfigurationError("report: --audio goes with --format html")
+    if (options.trial is None) == (chosen == "trace"):
+        raise ConfigurationError(
+            "report: --format trace draws one trial: name it with --trial"
+            if chosen == "trace"
+            else "report: --trial goes with --format trace"
+        )
+    if chosen == "html":
+        path, _ = write_html(run, output, audio=options.audio)
+        print(path)
+        return 0
+    view = view_of(run)
+    if chosen == "parquet":
+        path = output or run.path / "trials.parquet"
+        write_parquet(view, path)
+        print(path)
+        return 0
+    text = _rendered(run, view, chosen, options.trial)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        _write(output, text)
+        print(output)
+    return 0
+
+
+def _rendered(run: Run, view: ReportView, chosen: str, trial: str | None) -> str:
+    if chosen == "markdown":
+        return render_markdown(view)
+    if chosen == "csv":
+        return render_csv(view)
+    if chosen == "json":
+        return render_json(view)
+    shown = {each.id: each for each in view.trials}
+    if trial not in shown:
+        raise _unknown_trial(run, str(trial), tuple(shown))
+    return render_trace(view, shown[trial])
+
+
+def _unknown_trial(run: Run, name: str, known: tuple[str, ...]) -> ConfigurationError:
+    advice = nearest(name, known) if len(known) <= 20 else f"`turnbench show {run.path}` lists them"
+    return ConfigurationError(f"{run.path}: there is no trial {name!r}; {advice}")
 
 
 def show(options: argparse.Namespace) -> int:
@@ -64,19 +158,40 @@ def show(options: argparse.Namespace) -> int:
         if options.json:
             print(json.dumps([json.loads(encode_trial(each)) for each in trials], indent=1))
         else:
-            console().print(trials_table(trials))
+            _list(trials)
         return 0
-    found = {trial.key.id: trial for trial in trials}
-    trial = found.get(options.trial)
-    if trial is None:
-        raise ConfigurationError(
-            f"{run.path}: there is no trial {options.trial!r}; {nearest(options.trial, found)}"
-            if len(found) <= 20
-            else f"{run.path}: there is no trial {options.trial!r}; "
-            f"`turnbench show {options.run}` lists them"
-        )
+    stored = {trial.key.id: trial for trial in trials}
+    if options.trial not in stored:
+        raise _unknown_trial(run, options.trial, tuple(stored))
     if options.json:
+        trial = stored[options.trial]
         print(json.dumps(json.loads(encode_trial(trial)), ensure_ascii=False, indent=1))
-    else:
-        console().print(trial_text(run.plan, trial))
+        return 0
+    view = view_of(run)
+    shown = {each.id: each for each in view.trials}
+    make_console().print(show_trial(view, shown[options.trial]))
     return 0
+
+
+def _list(trials: tuple[Trial | FailedTrial, ...]) -> None:
+    """Print a line for each trial: what to give to ``turnbench show``."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for heading in ("Trial", "Candidate", "Utterance"):
+        table.add_column(heading)
+    table.add_column("Response", justify="right")
+    table.add_column("Heard, or failure")
+    for trial in sorted(trials, key=lambda each: (each.key.order, each.key.attempt)):
+        key = trial.key
+        fall = waterfall(trial.turns[0]) if trial.turns else Missing(reason="no turn")
+        response = DASH if isinstance(fall, Missing) else milliseconds(fall.response_ns)
+        if isinstance(trial, FailedTrial):
+            said = safe(f"{trial.failure.stage.value} {trial.failure.kind.value}", "red")
+        else:
+            said = safe(transcript_text(trial.turns[0]) or DASH)
+            if disturbance(trial) is not None:
+                said.append(" (disturbed)", style="yellow")
+        table.add_row(key.id, safe(key.candidate), safe(key.utterance), response, said)
+    make_console().print(table)

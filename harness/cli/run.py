@@ -386,9 +386,14 @@ def _conclude(writer: RunWriter, outcome: Outcome, options: argparse.Namespace) 
 
 def _report(writer: RunWriter, options: argparse.Namespace, outcome: Outcome | None = None) -> None:
     """Print the run's table and write its report."""
-    from harness.cli.results import print_summary, write_html
+    from harness.cli.results import print_view, write_html
+    from harness.cli.run_view import view_of
 
-    report = None if options.no_report else write_html(writer.run)
+    report: Path | None = None
+    if options.no_report:
+        view = view_of(writer.run)
+    else:
+        report, view = write_html(writer.run)
     if options.json:
         facts: dict[str, Any] = {
             "run": str(writer.run.path),
@@ -409,7 +414,7 @@ def _report(writer: RunWriter, options: argparse.Namespace, outcome: Outcome | N
             )
         print(json.dumps(facts, ensure_ascii=False, indent=1))
         return
-    print_summary(writer.run)
+    print_view(view)
     print(f"run     {writer.run.path}")
     if report is not None:
         print(f"report  {report}")

@@ -1,0 +1,22 @@
+"""The terminal that tables are printed on."""
+
+from rich.console import Console
+from rich.text import Text
+
+__all__ = ["make_console", "safe"]
+
+_LOG_WIDTH = 140
+
+
+def make_console() -> Console:
+    """Return a console; wide enough for tables where its width is nobody's window."""
+    found = Console(highlight=False, emoji=False, markup=False)
+    if not found.is_terminal:
+        found.width = _LOG_WIDTH
+    return found
+
+
+def safe(text: str, style: str = "") -> Text:
+    """Return a provider's or a dataset's text on one line, with nothing that a terminal obeys."""
+    kept = "".join(each if each.isprintable() else "\ufffd" for each in " ".join(text.split()))
+    return Text(kept, style=style)

@@ -1,0 +1,148 @@
+"""A stored run as its report shows it: what the store holds, analysed, handed to the report."""
+
+import base64
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.analysis.summary import emulated_stages, summarise
+from harness.analysis.validity import RunFacts, cautions
+from harness.domain.trial import FailedTrial, Trial
+from harness.errors import ConfigurationError
+from harness.report.assemble import build_view
+from harness.report.inputs import RunData, peaks_of
+from harness.report.view import ReportView, VerdictView
+from harness.store.audio import load_audio, to_pipeline
+from harness.store.plans import RunPlan
+from harness.store.replies import read_reply
+from harness.store.runs import Run
+
+__all__ = ["run_data", "view_of"]
+
+NANOSECONDS = 1_000_000_000
+PIPELINE_RATE = 16_000
+PEAKS_FILE = "peaks.json"
+
+
+def view_of(run: Run, *, verdict: VerdictView | None = None, waveforms: bool = False) -> ReportView:
+    """Return everything that the report of a run shows."""
+    return build_view(run_data(run, verdict=verdict, waveforms=waveforms))
+
+
+def run_data(run: Run, *, verdict: VerdictView | None = None, waveforms: bool = False) -> RunData:
+    """Return a run and its analysis.
+
+    Args:
+        run: is read from its folder.
+        verdict: where it was gated.
+        waveforms: draw speech and replies, for which their audio is read once.
+    """
+    plan = run.plan
+    trials = run.trials()
+    utterances = {each.id: each for each in plan.utterances}
+    starts, status = run.environment(), run.status()
+    ended = dict(status.get("ended", {}))
+    git = starts[-1].get("git") if starts else None
+    facts = RunFacts(
+        emulated={each.name: emulated_stages(plan.suite, each) for each in plan.suite.candidates},
+        git_dirty=git.get("dirty") if git else None,
+        synthetic=any(each.synthetic for each in plan.datasets),
+        ended_early=ended,
+        wer_limit=plan.suite.wer_limit,
+        warm=plan.suite.session.connection == "warm",
+    )
+    speech, replies = _peaks(run, trials) if waveforms else ({}, {})
+    return RunData(
+        run=run.name,
+        suite=plan.suite,
+        utterances=utterances,
+        trials=trials,
+        summary=summarise(trials, utterances, plan.suite),
+        cautions=cautions(trials, utterances, facts),
+        started=str(starts[0].get("started_utc", "")) if starts else "",
+        environment=starts,
+        datasets=[_dataset(each) for each in plan.datasets],
+        facts=plan.facts,
+        seed=plan.seed,
+        ended=ended,
+        verdict=verdict,
+        speech_peaks=speech,
+        reply_peaks=replies,
+    )
+
+
+def _dataset(summary: Any) -> Mapping[str, Any]:
+    names = ("name", "version", "path", "sha256", "synthetic", "licence", "description", "recipe")
+    return {name: value for name in names if (value := getattr(summary, name)) is not None}
+
+
+def _peaks(
+    run: Run, trials: tuple[Trial | FailedTrial, ...]
+) -> tuple[dict[str, bytes], dict[tuple[str, int], bytes]]:
+    """Return the waveforms of speech and replies, kept in the run's folder between reports."""
+    path = run.path / PEAKS_FILE
+    known = _read_peaks(path)
+    found: dict[str, str] = {}
+    speech: dict[str, bytes] = {}
+    for name in {trial.key.utterance for trial in trials}:
+        key = f"speech {name}"
+        peaks = base64.b64decode(known[key]) if key in known else _speech_peaks(run.plan, name)
+        found[key] = base64.b64encode(peaks).decode("ascii")
+        if peaks:
+            speech[name] = peaks
+    replies: dict[tuple[str, int], bytes] = {}
+    for trial in trials:
+        for turn in trial.turns:
+            if turn.reply is None or turn.reply.audio is None:
+                continue
+            key = turn.reply.audio
+            peaks = base64.b64decode(known[key]) if key in known else _reply_peaks(run.path / key)
+            found[key] = base64.b64encode(peaks).decode("ascii")
+            if peaks:
+                replies[trial.key.id, turn.index] = peaks
+    if found != known:
+        _write_peaks(path, found)
+    return speech, replies
+
+
+def _read_peaks(path: Path) -> dict[str, str]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _write_peaks(path: Path, peaks: Mapping[str, str]) -> None:
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        partial.write_text(json.dumps(peaks), encoding="utf-8")
+        partial.replace(path)
+    except OSError:
+        # A folder that can only be read is reported as well, a little slower.
+        partial.unlink(missing_ok=True)
+
+
+def _speech_peaks(plan: RunPlan, utterance_id: str) -> bytes:
+    """Return the waveform of the speech; none where the recording is no longer there."""
+    utterance = plan.utterance(utterance_id)
+    start, end = utterance.speech_start_ns, utterance.speech_end_ns
+    if start is None or end is None:
+        return b""
+    manifest = Path(plan.datasets[plan.origin[utterance_id]].path)
+    try:
+        audio = load_audio(manifest.parent / utterance.audio, channel=utterance.channel)
+    except ConfigurationError:
+        return b""
+    samples = to_pipeline(audio)
+    first = start * PIPELINE_RATE // NANOSECONDS
+    last = end * PIPELINE_RATE // NANOSECONDS
+    return peaks_of(samples[first:last].astype("<i2").tobytes())
+
+
+def _reply_peaks(path: Path) -> bytes:
+    try:
+        return peaks_of(read_reply(path).pcm)
+    except ConfigurationError:
+        return b""
