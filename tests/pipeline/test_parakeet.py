@@ -315,6 +315,27 @@ async def test_what_a_stream_leaves_unfinished_never_reaches_the_next() -> None:
         assert server.dialled == 1
 
 
+async def test_every_answer_that_is_owed_is_awaited_before_a_connection_is_handed_on() -> None:
+    """A finalize of the first stream, answered late, costs the second stream no stray text."""
+    script = ParakeetScript(
+        after_samples={10 * 320: (final("mine"),)},
+        on_finalize=tuple((Wait(seconds=0.02), final(f"{n}"), FINALIZED) for n in range(3)),
+    )
+    async with ParakeetServer(script).running() as server, make_stt(server, finalize=True) as p:
+        first = p.stream(conn_options=ONCE)
+        push(first, 5)
+        first.flush()
+        await until(lambda: bool(server.connections) and bool(server.connections[0].controls))
+        await first.aclose()
+        second = p.stream(conn_options=ONCE)
+        push(second, 5)
+        second.end_input()
+        assert texts(await collect(second)) == ["mine", "2"]
+        await second.aclose()
+        assert server.dialled == 1
+        assert server.connections[0].controls == [FINALIZE] * 3
+
+
 async def test_a_connection_with_an_unread_text_is_not_handed_on() -> None:
     """A final that arrives while the socket is idle belongs to nobody."""
     script = ParakeetScript(on_finalize=((FINALIZED, final("stray")),))

@@ -431,6 +431,22 @@ async def test_a_finalize_without_an_answer_times_out() -> None:
     assert len(emitted) == 1
 
 
+@pytest.mark.realtime
+async def test_an_answered_finalize_is_not_overdue_later() -> None:
+    """The answer ends the wait: a stream may be quiet for as long as it likes."""
+    async with ParakeetServer(GOOD).running() as server:
+        plugin = make_stt(server, finalize=True, finalize_timeout_s=0.15)
+        stream = plugin.stream(conn_options=ONCE)
+        for _ in range(2):
+            push(stream, 10)
+            stream.flush()
+            await next_event(stream, FINAL)
+            await asyncio.sleep(0.3)
+        await stream.aclose()
+        await plugin.aclose()
+        assert server.dialled == 1
+
+
 async def test_a_server_that_closes_every_new_connection_is_not_dialled_for_ever() -> None:
     """A clean close is forgiven once in a row."""
     script = ParakeetScript(after_samples={320: (Close(code=1000),)})

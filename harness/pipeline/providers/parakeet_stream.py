@@ -147,12 +147,18 @@ class ParakeetStream(stt.RecognizeStream):
         self._replay: list[memoryview] = []
         self._sent_total = 0
         self._reopened = False
+        self._abandoned = False
         self._observer.on_stream(time.perf_counter_ns())
         super().__init__(stt=owner, conn_options=conn_options, sample_rate=settings.sample_rate)
 
     def push_frame(self, frame: rtc.AudioFrame) -> None:
         """Push audio; several channels are averaged into one."""
         super().push_frame(mono(frame))
+
+    async def aclose(self) -> None:
+        """Close at once; what the server still owes is settled after this, by the pool."""
+        self._abandoned = True
+        await super().aclose()
 
     async def _run(self) -> None:
         while await self._run_connection() is _Ended.REOPEN:
@@ -242,6 +248,8 @@ class ParakeetStream(stt.RecognizeStream):
         except ChanClosed:
             pass
         except ConnectionClosed:
+            return
+        if self._abandoned:
             return
         try:
             if served.sent > served.finalized_to:
