@@ -18,6 +18,7 @@ Failures are +inf. Two failures are tied.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -30,6 +31,7 @@ __all__ = [
     "Blocks",
     "Sides",
     "exchange_tail",
+    "failure_tail",
     "gap",
     "middle",
     "overdispersed",
@@ -38,6 +40,7 @@ __all__ = [
     "rank_scores",
     "rank_variances",
     "swap_signs",
+    "swap_tail",
     "tail_rank",
 ]
 
@@ -171,6 +174,50 @@ def overdispersed(scores: NDArray[np.float64], variances: NDArray[np.float64]) -
     return tail < _OVERDISPERSION_LEVEL
 
 
+def failure_tail(
+    observed: int,
+    failures: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    totals: NDArray[np.int64],
+) -> float:
+    """Return P(candidate's failures >= observed) when names are exchanged within utterances; exact.
+
+    Args:
+        observed: failures of the candidate.
+        failures: of both sides by utterance.
+        sizes: the candidate's trials by utterance.
+        totals: both sides' trials by utterance.
+    """
+    mass = np.ones(1)
+    for bad, ours, n in zip(failures.tolist(), sizes.tolist(), totals.tolist(), strict=True):
+        if bad:
+            ways = np.array(
+                [
+                    math.comb(bad, i) * math.comb(n - bad, ours - i) if i <= ours else 0
+                    for i in range(bad + 1)
+                ],
+                dtype=np.float64,
+            ) / math.comb(n, ours)
+            mass = np.convolve(mass, ways)
+    return min(1.0, float(mass[observed:].sum()))
+
+
+def swap_tail(scores: NDArray[np.float64], total: float) -> float:
+    """Return P(sum of scores with random signs >= total); exact up to 16 utterances."""
+    if scores.size == 0:
+        return 1.0
+    tolerance = 1e-9 * max(1.0, float(np.abs(scores).sum()))
+    if scores.size <= 16:
+        sums = np.zeros(1)
+        for value in scores:
+            sums = np.concatenate((sums + value, sums - value))
+        return float(np.mean(sums >= total - tolerance))
+    draws = 49_999
+    sums = swap_signs(int(scores.size), draws) @ scores
+    return (1 + int(np.count_nonzero(sums >= total - tolerance))) / (1 + draws)
+
+
+@lru_cache(maxsize=32)
 def swap_signs(utterances: int, draws: int, *, salt: int = 0) -> NDArray[np.float64]:
     """Return random signs, shape (draws, utterances): the sides of each utterance swapped or not.
 

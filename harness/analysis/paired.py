@@ -33,9 +33,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from harness.analysis.distributions import normal_quantile
 from harness.analysis.estimate import Estimate, Sample, Statistic, TimedOut, Unsupported
-from harness.analysis.exchange import Blocks
+from harness.analysis.exchange import Blocks, swap_tail
 from harness.analysis.quantile import quantile
-from harness.analysis.shift import Shift, shift_of, swap_tail
+from harness.analysis.shift import Shift, shift_of
 
 __all__ = [
     "POWER",

@@ -7,7 +7,6 @@ logs. See ``paired`` for the choice of the statistics.
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -19,6 +18,7 @@ from harness.analysis.exchange import (
     Blocks,
     Sides,
     exchange_tail,
+    failure_tail,
     gap,
     middle,
     overdispersed,
@@ -26,11 +26,11 @@ from harness.analysis.exchange import (
     pair_up,
     rank_scores,
     rank_variances,
-    swap_signs,
+    swap_tail,
 )
 from harness.analysis.quantile import quantile, trials_needed
 
-__all__ = ["Scale", "Shift", "shift_of", "swap_tail"]
+__all__ = ["Scale", "Shift", "shift_of"]
 
 Scale = Literal["ratio", "difference"]
 
@@ -38,6 +38,7 @@ _FIRST_DRAWS = 1_999
 _MOST_DRAWS = 99_999
 _INTERVAL_DRAWS = 1_999
 _MOST_PAIRS = 4_000_000
+_AT = 2.58
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,6 +76,8 @@ class Shift:
         """
         if self.share == 0.5:
             return self._p_rank(shift)
+        if math.isinf(quantile(self.sides.candidate, self.share)):
+            return self._p_failures()
         sides = self.sides.map_candidate(self.sides.candidate - shift)
         observed = float(gap(self.point, shift))
         tolerance = 1e-12 * max(1.0, abs(observed)) if math.isfinite(observed) else 0.0
@@ -84,6 +87,24 @@ class Shift:
             if count > max(20.0, 4.0 * alpha * draws):
                 break
         return (1 + count) / (1 + draws)
+
+    def _p_failures(self) -> float:
+        """Return the p-value of a percentile that timed out: that of so many failures.
+
+        Among failures the percentile says nothing of how many there are: 13 of 240 time it out as
+        200 do. Exchanges are therefore ordered by the percentile, then by the failures.
+        """
+        ours = np.isinf(self.sides.candidate)
+        theirs = np.isinf(self.sides.reference)
+        k = self.sides.utterances
+        a = np.bincount(self.sides.candidate_of[ours], minlength=k)
+        b = np.bincount(self.sides.reference_of[theirs], minlength=k)
+        if self.blocks == "utterances":
+            gaps = (a - b).astype(np.float64)
+            return swap_tail(gaps[gaps != 0], float(gaps.sum()))
+        sizes = np.bincount(self.sides.candidate_of, minlength=k)
+        totals = sizes + np.bincount(self.sides.reference_of, minlength=k)
+        return failure_tail(int(a.sum()), a + b, sizes, totals)
 
     def _p_rank(self, shift: float) -> float:
         scores = self.weight * rank_scores(self.gaps, self.owners, self.sides.utterances, shift)
@@ -127,8 +148,9 @@ class Shift:
         )
 
     def critical(self, alpha: float) -> float:
-        """Return how far above 0 the point must lie to be significant, by its deviation."""
-        return normal_quantile(1.0 - alpha) * self.deviation
+        """Return how far above 0 the point must lie to be significant; inf when nothing can be."""
+        usual = normal_quantile(1.0 - alpha) * self.deviation
+        return max(usual, self.point - self.low(alpha)) if self.share == 0.5 else usual
 
     def low(self, alpha: float) -> float:
         """Return the lower bound at one-sided level alpha; -inf when there is none."""
@@ -181,26 +203,6 @@ class Shift:
         null = exchange_tail(sides, self.share, draws=draws, blocks=self.blocks)
         observed = self.point - shift
         return (1 + int(np.count_nonzero(null >= observed - 1e-12 * abs(observed)))) / (1 + draws)
-
-
-def swap_tail(scores: NDArray[np.float64], total: float) -> float:
-    """Return P(sum of scores with random signs >= total); exact up to 16 utterances."""
-    if scores.size == 0:
-        return 1.0
-    tolerance = 1e-9 * max(1.0, float(np.abs(scores).sum()))
-    if scores.size <= 16:
-        sums = np.zeros(1)
-        for value in scores:
-            sums = np.concatenate((sums + value, sums - value))
-        return float(np.mean(sums >= total - tolerance))
-    draws = 49_999
-    sums = _signs(int(scores.size), draws) @ scores
-    return (1 + int(np.count_nonzero(sums >= total - tolerance))) / (1 + draws)
-
-
-@lru_cache(maxsize=32)
-def _signs(utterances: int, draws: int) -> NDArray[np.float64]:
-    return swap_signs(utterances, draws)
 
 
 def _scaled(sample: Sample, scale: Scale) -> Sample | None:
@@ -324,17 +326,20 @@ def _rank_deviation(
 ) -> float:
     """Return the standard deviation of the typical change, from the slope of the rank test.
 
-    The gaps that the test would still accept at one deviation to each side, halved.
+    Half the distance between the gaps that the test still accepts at 2.58 deviations to each side
+    (the level at which a gate looks), over 2.58; inf when there are too few pairs to reject any.
     """
     if blocks == "trials":
         spread = math.sqrt(float(variances.sum()))
     else:
         scores = weight * rank_scores(gaps, owners, sides.utterances, point)
         spread = math.sqrt(float(scores @ scores))
-    steps = spread / weight
-    low = max(0, math.floor(gaps.size / 2 - steps - 0.5))
-    high = min(gaps.size - 1, math.ceil(gaps.size / 2 + steps - 0.5))
-    return abs(float(gap(float(gaps[high]), float(gaps[low])))) / 2.0
+    steps = _AT * spread / weight
+    low = math.floor(gaps.size / 2 - steps - 0.5)
+    high = math.ceil(gaps.size / 2 + steps - 0.5)
+    if low < 0 or high >= gaps.size:
+        return math.inf
+    return abs(float(gap(float(gaps[high]), float(gaps[low])))) / (2.0 * _AT)
 
 
 def _pairs(sides: Sides) -> float:
