@@ -5,6 +5,7 @@ They are never clamped: an agent may answer before the user has ended, and a fin
 come before the last sample. A metric whose definition changes gets a new id.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -13,7 +14,7 @@ from typing import Literal
 from harness.domain.suite import Driver
 from harness.domain.timeline import Mark, Stage
 
-__all__ = ["METRICS", "Better", "Metric", "Unit"]
+__all__ = ["METRICS", "Better", "Metric", "Unit", "definition_digests"]
 
 Better = Literal["lower", "higher"]
 Unit = Literal["ms", "tokens/s", "ratio", "count", "rate"]
@@ -313,3 +314,20 @@ _TABLE = (
 
 METRICS: Mapping[str, Metric] = MappingProxyType({metric.id: metric for metric in _TABLE})
 """Every metric by its id, in the order of reports."""
+
+
+def definition_digests() -> dict[str, str]:
+    """Return a short digest of each metric's definition, by id.
+
+    Stored with a run, it shows that a metric meant something else when the run was measured.
+    Titles do not count.
+    """
+    found: dict[str, str] = {}
+    for metric in METRICS.values():
+        start, end = (None if mark is None else mark.value for mark in (metric.start, metric.end))
+        text = "|".join(
+            str(part)
+            for part in (metric.id, metric.unit, metric.better, start, end, metric.definition)
+        )
+        found[metric.id] = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return found

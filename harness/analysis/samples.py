@@ -11,7 +11,7 @@ at the same end for every metric: the p95 of an output rate is the rate that 95 
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -30,7 +30,7 @@ from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial, Turn
 from harness.domain.utterance import Utterance
 
-__all__ = ["Row", "cluster_of", "failure_counts", "make_rows", "restored", "sample_of"]
+__all__ = ["Row", "cluster_of", "failure_counts", "make_rows", "pace_of", "restored", "sample_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,13 +123,38 @@ def sample_of(metric_id: str, rows: Sequence[Row]) -> Sample:
     Turns that merely lack the metric are left out: they are counted by their reason elsewhere.
     """
     sign = -1.0 if METRICS[metric_id].better == "higher" else 1.0
+    clusters = [cluster_of(row.utterance.id) for row in rows]
+    return _sample(metric_id, rows, clusters, lambda value: sign * value)
+
+
+def pace_of(metric_id: str, rows: Sequence[Row], clusters: Sequence[int]) -> Sample:
+    """Return a sample in which more is slower, on a scale that has ratios, for comparisons.
+
+    Where more is better, the value's reciprocal stands in: seconds for each token.
+
+    Args:
+        metric_id: which metric.
+        rows: the trials of one side.
+        clusters: what each is paired within.
+    """
+    if METRICS[metric_id].better == "higher":
+        return _sample(metric_id, rows, clusters, lambda value: 1.0 / value)
+    return _sample(metric_id, rows, clusters, lambda value: value)
+
+
+def _sample(
+    metric_id: str,
+    rows: Sequence[Row],
+    clusters: Sequence[int],
+    scale: Callable[[float], float],
+) -> Sample:
     entries: list[tuple[int, bool, float]] = []
-    for row in rows:
+    for row, cluster in zip(rows, clusters, strict=True):
         found = row.found[metric_id]
         if isinstance(found, Measurement):
-            entries.append((cluster_of(row.utterance.id), False, sign * found.value))
+            entries.append((cluster, False, scale(found.value)))
         elif found.failure is not None:
-            entries.append((cluster_of(row.utterance.id), True, 0.0))
+            entries.append((cluster, True, 0.0))
     # One order, so that rounding in sums does not depend on the order of the trials.
     entries.sort()
     return Sample.of(

@@ -17,6 +17,7 @@ from harness.analysis.definitions import METRICS, Metric
 from harness.analysis.disturbance import Selection, disturbance, select
 from harness.analysis.estimate import (
     Estimate,
+    Sample,
     Statistic,
     Unsupported,
     estimate_mean,
@@ -44,6 +45,7 @@ __all__ = [
     "emulated_stages",
     "is_emulated",
     "statistics_of",
+    "statistics_of_sample",
     "summarise",
 ]
 
@@ -346,11 +348,21 @@ def _fits(metric: Metric, rows: Sequence[Row]) -> bool:
 
 def statistics_of(metric_id: str, rows: Sequence[Row], *, confidence: float = 0.95) -> Statistics:
     """Return the estimates of one metric over rows."""
-    sample = sample_of(metric_id, rows)
-    p50, p90, p95, p99 = (
-        restored(metric_id, each)
-        for each in estimate_quantiles(sample, SHARES, confidence=confidence)
+    found = statistics_of_sample(sample_of(metric_id, rows), confidence=confidence)
+    return Statistics(
+        n=found.n,
+        failures=found.failures,
+        p50=restored(metric_id, found.p50),
+        p90=restored(metric_id, found.p90),
+        p95=restored(metric_id, found.p95),
+        p99=restored(metric_id, found.p99),
+        mean=restored(metric_id, found.mean),
     )
+
+
+def statistics_of_sample(sample: Sample, *, confidence: float = 0.95) -> Statistics:
+    """Return the estimates of a sample, on the sample's scale."""
+    p50, p90, p95, p99 = estimate_quantiles(sample, SHARES, confidence=confidence)
     return Statistics(
         n=sample.n,
         failures=sample.failures,
@@ -358,5 +370,5 @@ def statistics_of(metric_id: str, rows: Sequence[Row], *, confidence: float = 0.
         p90=p90,
         p95=p95,
         p99=p99,
-        mean=restored(metric_id, estimate_mean(sample, confidence=confidence)),
+        mean=estimate_mean(sample, confidence=confidence),
     )

@@ -1,0 +1,150 @@
+"""Budgets made ready for judgement: whom each binds, its limit, and what is wrong with it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from harness.analysis.baseline import Baseline, against_baseline
+from harness.analysis.comparable import MeasuredRun
+from harness.analysis.definitions import METRICS
+from harness.analysis.gate_rule import Limit
+from harness.analysis.samples import Row, sample_of
+from harness.analysis.words import word_errors
+from harness.domain.suite import Budget, BudgetKind
+from harness.errors import ConfigurationError
+
+__all__ = ["SHARES", "Bound", "bind", "limit_of"]
+
+SHARES: Mapping[str, float] = MappingProxyType({"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99})
+ABSOLUTE_MDE = 1.25
+RELATIVE_MDE = 1.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """A budget and one candidate that it binds."""
+
+    budget: Budget
+    candidate: str
+
+
+def limit_of(budget: Budget) -> Limit:
+    """Return a budget's numbers on the scale of its evidence.
+
+    Without an ``mde`` a relative budget asks for twice the change that it allows, and at least
+    20 %; an absolute one for a quarter beyond its limit.
+
+    Raises:
+        ConfigurationError: the numbers contradict each other.
+    """
+    where = f"budget {budget.metric} {budget.statistic}"
+    try:
+        if budget.kind is BudgetKind.RELATIVE:
+            default = max(RELATIVE_MDE, 1.0 + 2.0 * (budget.limit - 1.0))
+            mde = default if budget.mde is None else budget.mde
+            return Limit(kind="ratio", limit=budget.limit, mde=mde)
+        ratio = ABSOLUTE_MDE if budget.mde is None else budget.mde
+        higher = budget.metric in METRICS and METRICS[budget.metric].better == "higher"
+        limit = -budget.limit if higher else budget.limit
+        step = (ratio - 1.0) * (abs(limit) if limit else 1.0)
+        return Limit(kind="absolute", limit=limit, mde=limit + step)
+    except ValueError as error:
+        raise ConfigurationError(f"{where}: {error}") from error
+
+
+def bind(
+    wanted: Sequence[Budget],
+    run: MeasuredRun,
+    rows: Mapping[str, tuple[Row, ...]],
+    baseline: Baseline | None,
+) -> tuple[list[Bound], list[str]]:
+    """Spread budgets over the candidates that they bind.
+
+    Args:
+        wanted: the budgets.
+        run: what was measured.
+        rows: the counted trials of each candidate.
+        baseline: what relative budgets without a reference are held against.
+
+    Returns:
+        The bound budgets, and one line for each mistake: where there is one, nothing is judged.
+    """
+    names = [each.name for each in run.suite.candidates]
+    bound: list[Bound] = []
+    problems: list[str] = []
+    stored = any(each.kind is BudgetKind.RELATIVE and each.reference is None for each in wanted)
+    if baseline is not None and stored:
+        problems.extend(against_baseline(run, baseline))
+    for budget in wanted:
+        where = f"budget {budget.metric} {budget.statistic}"
+        problem = _misstated(budget)
+        if problem:
+            problems.append(f"{where}: {problem}")
+            continue
+        relative = budget.kind is BudgetKind.RELATIVE
+        if relative and budget.reference is None and baseline is None:
+            problems.append(
+                f"{where}: it limits a ratio to a baseline, and there is none; give --baseline, or "
+                "name a reference candidate"
+            )
+            continue
+        who = [budget.candidate] if budget.candidate is not None else names
+        who = [name for name in who if name != budget.reference]
+        if not who:
+            problems.append(f"{where}: it binds no candidate but its own reference")
+        for name in who:
+            for role in (name, budget.reference):
+                if role is None:
+                    continue
+                if role not in names or not rows.get(role):
+                    problems.append(f"{where}: {run.name} has no trial of candidate {role!r}")
+                elif not _has(budget, rows[role]):
+                    problems.append(
+                        f"{where}: no trial of {role!r} has {budget.metric}; "
+                        f"the {run.suite.driver.value} driver or the dataset does not give it"
+                    )
+            if relative and budget.reference is None and baseline is not None:
+                problems.extend(_missing_in(baseline, budget, name, run))
+            bound.append(Bound(budget=budget, candidate=name))
+    return bound, problems
+
+
+def _misstated(budget: Budget) -> str:
+    if budget.metric == "failures":
+        return "" if budget.statistic == "rate" else 'failures are limited by statistic = "rate"'
+    if budget.metric not in METRICS:
+        return f"there is no metric {budget.metric!r}; see METRICS in METHODOLOGY"
+    if budget.metric == "wer":
+        known = {"rate", "mean"}
+        return "" if budget.statistic in known else 'wer is limited by statistic = "rate" (pooled)'
+    if budget.statistic in SHARES:
+        return ""
+    return (
+        f"a {budget.statistic} cannot gate: with failures it is blind to the worst trials; take "
+        f"one of {', '.join(SHARES)}"
+    )
+
+
+def _has(budget: Budget, rows: Sequence[Row]) -> bool:
+    if budget.metric == "failures":
+        return True
+    if budget.metric == "wer":
+        return word_errors(rows) is not None
+    return sample_of(budget.metric, rows).n > 0
+
+
+def _missing_in(baseline: Baseline, budget: Budget, candidate: str, run: MeasuredRun) -> list[str]:
+    statistic = "rate" if budget.metric in {"wer", "failures"} else budget.statistic
+    where = f"budget {budget.metric} {budget.statistic}"
+    if candidate not in baseline.figures:
+        return [f"{where}: baseline {baseline.name} has no candidate {candidate!r}"]
+    if baseline.get(candidate, budget.metric, statistic) is None:
+        what = f"{statistic} of {budget.metric} for {candidate!r}"
+        return [f"{where}: baseline {baseline.name} has no {what}: its runs were too small"]
+    if budget.metric != "failures" and baseline.definitions.get(
+        budget.metric
+    ) != run.definitions.get(budget.metric):
+        return [f"{where}: the metric's definition changed since baseline {baseline.name}"]
+    if budget.metric == "wer" and baseline.normaliser != run.normaliser:
+        return [f"{where}: the normaliser changed since baseline {baseline.name}"]
+    return []

@@ -1,0 +1,436 @@
+"""Is one faster than the other, is it real, and what does it cost in accuracy?
+
+Within one run the sides are candidates, or the values of one of their settings: by ``llm`` two
+models are compared over all candidates that differ in nothing else. Between two runs the sides are
+the candidates of one name. Either way a side's trials are paired with the other's by utterance
+(and, where a setting is compared, by what else the candidates have), so that neither an easy
+utterance nor a fast voice can make a model win.
+
+p-values are corrected over everything that one comparison asked (Holm). EMULATED sides show that
+the harness finds a planted difference; they make no model the winner.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Literal, TypeVar
+
+from harness.analysis.comparable import MeasuredRun, changed_metrics, differences
+from harness.analysis.definitions import METRICS
+from harness.analysis.estimate import Estimate, TimedOut, Unsupported
+from harness.analysis.paired import Change, RateChange, compare, compare_rates, holm
+from harness.analysis.sides import (
+    BY,
+    By,
+    Side,
+    failure_events,
+    is_correct,
+    main_rows,
+    setting_of,
+    side_of_candidates,
+    side_of_run,
+    word_events,
+)
+from harness.domain.suite import Candidate, Via
+from harness.errors import ConfigurationError
+
+__all__ = [
+    "BY",
+    "DEFAULT_METRICS",
+    "LEVEL",
+    "By",
+    "Comparison",
+    "MetricChange",
+    "PairComparison",
+    "RateFinding",
+    "compare_runs",
+    "compare_within",
+    "is_correct",
+]
+
+Finding = Literal["faster", "slower", "no detectable difference", "not comparable"]
+
+LEVEL = 0.05
+SHARES = (0.5, 0.95)
+
+DEFAULT_METRICS: tuple[str, ...] = (
+    "response",
+    "stt_first_transcript",
+    "stt_final",
+    "stt_finalize",
+    "endpointing",
+    "llm_ttft",
+    "llm_tokens_per_second",
+    "tts_first_byte",
+    "tts_first_audible",
+    "tts_realtime_factor",
+    "tts_underruns",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricChange:
+    """One percentile of one metric, candidate against reference.
+
+    Attributes:
+        metric: its id.
+        share: 0.5 for the typical change, else the percentile.
+        change: with intervals, in the metric's unit; of a metric where more is better, of its
+            reciprocal (time per token), so that a ratio above 1 is slower everywhere.
+        p: corrected over the comparison.
+        finding: what may be said at the 5 % level.
+        emulated: a gateway profile stood behind either side: no model wins.
+        reciprocal: the change is that of the reciprocal.
+    """
+
+    metric: str
+    share: float
+    change: Change | Unsupported
+    p: float | None
+    finding: Finding
+    emulated: bool
+    reciprocal: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateFinding:
+    """A rate (word errors, failures), candidate against reference.
+
+    Attributes:
+        rate: "wer" or "failures".
+        change: with interval.
+        p: corrected over the comparison.
+        finding: "faster" reads "fewer" and "slower" reads "more".
+        emulated: as :class:`MetricChange`.
+    """
+
+    rate: Literal["wer", "failures"]
+    change: RateChange | Unsupported
+    p: float | None
+    finding: Finding
+    emulated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairComparison:
+    """One side against another.
+
+    Attributes:
+        candidate, reference: the names of the sides.
+        trials: how many of each.
+        metrics: typical change and tail of each metric that both have.
+        rates: word errors and failures.
+        correct: the response over correct turns only: no failure, WER within the suite's limit,
+            every slot heard; None where correctness is unknown.
+        correct_turns: how many of each side.
+        refused: metrics that cannot be compared, with the reason.
+    """
+
+    candidate: str
+    reference: str
+    trials: tuple[int, int]
+    metrics: tuple[MetricChange, ...]
+    rates: tuple[RateFinding, ...]
+    correct: MetricChange | None
+    correct_turns: tuple[int, int]
+    refused: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """All pairs of one comparison.
+
+    Attributes:
+        by: what the sides are.
+        pairs: in the suite's order.
+        left_out: candidates without a partner that differs in nothing else, with the reason.
+        emulated: whether any side is EMULATED.
+        confidence: of the intervals.
+        family: how many p-values were corrected together.
+    """
+
+    by: str
+    pairs: tuple[PairComparison, ...]
+    left_out: tuple[str, ...]
+    emulated: bool
+    confidence: float
+    family: int
+
+
+def compare_within(
+    run: MeasuredRun,
+    *,
+    by: By = "candidate",
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    reference: str | None = None,
+    confidence: float = 0.95,
+) -> Comparison:
+    """Compare candidates of one run, or the values of one of their settings.
+
+    Args:
+        run: the run.
+        by: what the sides are.
+        metrics: which to compare, by id.
+        reference: the side that every other is compared with; None compares every pair.
+        confidence: of the intervals.
+
+    Raises:
+        ConfigurationError: a candidate lacks the setting, there is only one side, or the reference
+            is none of them.
+    """
+    rows = main_rows(run)
+    grouped: dict[str, dict[str, list[Candidate]]] = {}
+    for candidate in run.suite.candidates:
+        label, rest = setting_of(candidate, by, emulated=run.suite.via is Via.GATEWAY)
+        grouped.setdefault(label, {}).setdefault(rest, []).append(candidate)
+    names = list(grouped)
+    if len(names) < 2:
+        raise ConfigurationError(
+            f"--by {by}: {run.name} has one side only ({', '.join(names)}); nothing to compare"
+        )
+    if reference is not None and reference not in names:
+        raise ConfigurationError(f"--reference {reference}: the sides are {', '.join(names)}")
+    if reference is None:
+        pairs = [(second, first) for first, second in combinations(names, 2)]
+    else:
+        pairs = [(name, reference) for name in names if name != reference]
+    sides: list[tuple[Side, Side]] = []
+    partnered: set[str] = set()
+    for mine, theirs in pairs:
+        common = [rest for rest in grouped[mine] if rest in grouped[theirs]]
+        if not common:
+            continue
+        sides.append(
+            (
+                side_of_candidates(mine, [grouped[mine][rest] for rest in common], rows, run.suite),
+                side_of_candidates(
+                    theirs, [grouped[theirs][rest] for rest in common], rows, run.suite
+                ),
+            )
+        )
+        for rest in common:
+            partnered.update(each.name for each in (*grouped[mine][rest], *grouped[theirs][rest]))
+    left_out = tuple(
+        f"{candidate.name}: no other candidate differs from it in the {by} alone"
+        for candidate in run.suite.candidates
+        if candidate.name not in partnered
+    )
+    if not sides:
+        raise ConfigurationError(
+            f"--by {by}: no two candidates of {run.name} differ in the {by} alone"
+        )
+    return _compare(
+        by, sides, metrics=metrics, refused={}, left_out=left_out, confidence=confidence
+    )
+
+
+def compare_runs(
+    candidate: MeasuredRun,
+    reference: MeasuredRun,
+    *,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    despite: Collection[str] = (),
+    confidence: float = 0.95,
+) -> Comparison:
+    """Compare two runs, candidate by candidate of the same name.
+
+    Args:
+        candidate: the run in question.
+        reference: the run that it is held against.
+        metrics: which to compare, by id.
+        despite: options whose difference is what is to be measured.
+        confidence: of the intervals.
+
+    Raises:
+        ConfigurationError: the runs are not comparable; every difference is named. Or no candidate
+            is in both.
+    """
+    against = differences(candidate, reference, despite=despite)
+    if against:
+        raise ConfigurationError(
+            [f"{candidate.name} and {reference.name} are not comparable", *against]
+        )
+    names = [each.name for each in candidate.suite.candidates]
+    others = [each.name for each in reference.suite.candidates]
+    common = [name for name in names if name in others]
+    if not common:
+        raise ConfigurationError(
+            f"no candidate is in both runs: {', '.join(names)} and {', '.join(others)}"
+        )
+    mine, theirs = main_rows(candidate), main_rows(reference)
+    sides = [
+        (
+            side_of_run(candidate, name, mine[name]),
+            side_of_run(reference, name, theirs[name]),
+        )
+        for name in common
+    ]
+    left_out = tuple(
+        f"{name}: only in {run.name}"
+        for run, own, other in ((candidate, names, others), (reference, others, names))
+        for name in own
+        if name not in other
+    )
+    refused = changed_metrics(candidate, reference)
+    return _compare(
+        "run",
+        sides,
+        metrics=metrics,
+        refused=refused,
+        left_out=left_out,
+        confidence=confidence,
+    )
+
+
+def _compare(
+    by: str,
+    sides: Sequence[tuple[Side, Side]],
+    *,
+    metrics: Sequence[str],
+    refused: Mapping[str, str],
+    left_out: tuple[str, ...],
+    confidence: float,
+) -> Comparison:
+    pairs = [_pair(*each, metrics, refused, confidence) for each in sides]
+    raw: list[float] = []
+    for pair in pairs:
+        raw.extend(_p_values(pair))
+    corrected = iter(holm(raw)) if raw else iter(())
+    return Comparison(
+        by=by,
+        pairs=tuple(_corrected(pair, corrected) for pair in pairs),
+        left_out=left_out,
+        emulated=any(any(side.emulated.values()) for both in sides for side in both),
+        confidence=confidence,
+        family=len(raw),
+    )
+
+
+_Asked = TypeVar("_Asked", "MetricChange", "RateFinding")
+
+
+def _p_values(pair: PairComparison) -> list[float]:
+    asked: list[MetricChange | RateFinding] = [*pair.metrics, *pair.rates]
+    if pair.correct is not None:
+        asked.append(pair.correct)
+    return [each.change.p_value for each in asked if not isinstance(each.change, Unsupported)]
+
+
+def _corrected(pair: PairComparison, p_values: Iterator[float]) -> PairComparison:
+    def judged(each: _Asked) -> _Asked:
+        if isinstance(each.change, Unsupported):
+            return each
+        p = next(p_values)
+        return replace(each, p=p, finding=_finding(each.change, p))
+
+    return replace(
+        pair,
+        metrics=tuple(judged(each) for each in pair.metrics),
+        rates=tuple(judged(each) for each in pair.rates),
+        correct=None if pair.correct is None else judged(pair.correct),
+    )
+
+
+def _finding(change: Change | RateChange, p: float) -> Finding:
+    if p >= LEVEL:
+        return "no detectable difference"
+    difference = change.difference
+    if isinstance(difference, TimedOut):
+        return "slower"
+    if isinstance(difference, Estimate):
+        return "slower" if difference.point > 0 else "faster"
+    # The reference's percentile is among its failures, the candidate's is not.
+    return "faster"
+
+
+def _pair(
+    candidate: Side,
+    reference: Side,
+    metrics: Sequence[str],
+    refused: Mapping[str, str],
+    confidence: float,
+) -> PairComparison:
+    changes: list[MetricChange] = []
+    for metric_id in metrics:
+        if metric_id in refused:
+            continue
+        mine = candidate.sample(metric_id)
+        theirs = reference.sample(metric_id)
+        if mine.n == 0 or theirs.n == 0:
+            continue
+        for share in SHARES:
+            changes.append(
+                MetricChange(
+                    metric=metric_id,
+                    share=share,
+                    change=compare(mine, theirs, share=share, confidence=confidence),
+                    p=None,
+                    finding="not comparable",
+                    emulated=candidate.emulated[metric_id] or reference.emulated[metric_id],
+                    reciprocal=METRICS[metric_id].better == "higher",
+                )
+            )
+    rates = [_failure_change(candidate, reference, confidence)]
+    if "wer" not in refused:
+        words = _word_change(candidate, reference, confidence)
+        if words is not None:
+            rates.insert(0, words)
+    correct, turns = _correct_change(candidate, reference, refused, confidence)
+    return PairComparison(
+        candidate=candidate.name,
+        reference=reference.name,
+        trials=(len(candidate.rows), len(reference.rows)),
+        metrics=tuple(changes),
+        rates=tuple(rates),
+        correct=correct,
+        correct_turns=turns,
+        refused=tuple(refused[each] for each in refused if each in metrics or each == "wer"),
+    )
+
+
+def _word_change(candidate: Side, reference: Side, confidence: float) -> RateFinding | None:
+    mine, theirs = word_events(candidate), word_events(reference)
+    if not mine[0] or not theirs[0]:
+        return None
+    return RateFinding(
+        rate="wer",
+        change=compare_rates(mine, theirs, confidence=confidence),
+        p=None,
+        finding="not comparable",
+        emulated=candidate.emulated["wer"] or reference.emulated["wer"],
+    )
+
+
+def _failure_change(candidate: Side, reference: Side, confidence: float) -> RateFinding:
+    return RateFinding(
+        rate="failures",
+        change=compare_rates(
+            failure_events(candidate), failure_events(reference), confidence=confidence
+        ),
+        p=None,
+        finding="not comparable",
+        emulated=candidate.emulated["response"] or reference.emulated["response"],
+    )
+
+
+def _correct_change(
+    candidate: Side, reference: Side, refused: Mapping[str, str], confidence: float
+) -> tuple[MetricChange | None, tuple[int, int]]:
+    def right(side: Side) -> int:
+        return sum(is_correct(row, side.wer_limit) is True for row in side.rows)
+
+    turns = right(candidate), right(reference)
+    limit = candidate.wer_limit
+    mine = candidate.sample("response", lambda row: is_correct(row, limit) is True)
+    theirs = reference.sample("response", lambda row: is_correct(row, limit) is True)
+    if mine.n == 0 or theirs.n == 0 or "response" in refused or "wer" in refused:
+        return None, turns
+    change = MetricChange(
+        metric="response",
+        share=0.5,
+        change=compare(mine, theirs, share=0.5, confidence=confidence),
+        p=None,
+        finding="not comparable",
+        emulated=candidate.emulated["response"] or reference.emulated["response"],
+    )
+    return change, turns

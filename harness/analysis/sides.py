@@ -1,0 +1,202 @@
+"""The two sides of a comparison: whose trials they are, and within what they are paired."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from harness.analysis.comparable import MeasuredRun
+from harness.analysis.definitions import METRICS
+from harness.analysis.disturbance import select
+from harness.analysis.estimate import Sample
+from harness.analysis.metrics import transcript_text
+from harness.analysis.samples import Row, cluster_of, make_rows, pace_of
+from harness.analysis.summary import emulated_stages, is_emulated
+from harness.analysis.transcript import NoTranscript, Score, slot_recall
+from harness.domain.suite import Candidate, StageSettings, Suite
+from harness.domain.trial import FailedTrial, Trial
+from harness.errors import ConfigurationError
+
+__all__ = [
+    "BY",
+    "By",
+    "Side",
+    "failure_events",
+    "is_correct",
+    "main_rows",
+    "setting_of",
+    "side_of_candidates",
+    "side_of_run",
+    "word_events",
+]
+
+By = Literal["candidate", "stt", "llm", "tts", "voice"]
+
+BY: tuple[By, ...] = ("candidate", "stt", "llm", "tts", "voice")
+
+Events = tuple[list[float], list[float], list[int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """Trials of one side.
+
+    Attributes:
+        name: as shown.
+        rows: the trials, measured.
+        strata: for each what it is paired within: its utterance, and what else its candidate is.
+        emulated: by metric id.
+        wer_limit: the WER up to which a turn counts as correct.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    strata: tuple[str, ...]
+    emulated: Mapping[str, bool]
+    wer_limit: float
+
+    def sample(self, metric_id: str, keep: Callable[[Row], bool] | None = None) -> Sample:
+        """Return one metric as a sample in which more is slower; only of the rows to be kept."""
+        chosen = [
+            (row, cluster_of(stratum))
+            for row, stratum in zip(self.rows, self.strata, strict=True)
+            if keep is None or keep(row)
+        ]
+        return pace_of(metric_id, [row for row, _ in chosen], [number for _, number in chosen])
+
+
+def is_correct(row: Row, wer_limit: float) -> bool | None:
+    """Tell whether a turn's user was understood; None where nothing tells.
+
+    A failed trial is not correct. Otherwise the WER has to lie within the limit, where there is a
+    text, and every slot has to be heard, where there are slots.
+    """
+    if isinstance(row.trial, FailedTrial):
+        return False
+    judged = False
+    if isinstance(row.words, NoTranscript):
+        return False
+    if isinstance(row.words, Score):
+        judged = True
+        rate = row.words.rate
+        if (row.words.errors > 0) if rate is None else (rate > wer_limit):
+            return False
+    if row.utterance.slots:
+        judged = True
+        heard = transcript_text(row.trial.turns[0])
+        if slot_recall(row.utterance.slots, heard, row.utterance.language).missed:
+            return False
+    return True if judged else None
+
+
+def setting_of(candidate: Candidate, by: By, *, emulated: bool) -> tuple[str, str]:
+    """Return the label of one of a candidate's settings, and what else the candidate is.
+
+    Two candidates are partners where the rest is equal: they differ in that setting alone.
+
+    Raises:
+        ConfigurationError: the candidate has no such stage.
+    """
+    if by == "candidate":
+        return candidate.name, ""
+    bare = replace(candidate, name="any")
+    stage = candidate.tts if by == "voice" else getattr(candidate, by)
+    if not isinstance(stage, StageSettings):
+        raise ConfigurationError(
+            f"--by {by}: candidate {candidate.name!r} has no {'tts' if by == 'voice' else by}"
+        )
+    if by == "voice":
+        # An emulated voice brings its own profile.
+        rest = repr(replace(bare, tts=replace(stage, voice=None, profile=None)))
+        return stage.voice or "default voice", rest
+    label = f"{stage.provider}/{stage.model or 'default'}"
+    if emulated and stage.profile:
+        label = f"{stage.profile} (emulated)"
+    if stage.options:
+        label += " (" + ", ".join(f"{k} {v}" for k, v in sorted(stage.options.items())) + ")"
+    others = {name: getattr(bare, name) for name in ("stt", "llm", "tts") if name != by}
+    voice = stage.voice if by == "tts" else None
+    return label, repr((others, voice, bare.agent, bare.instructions))
+
+
+def main_rows(run: MeasuredRun) -> dict[str, tuple[Row, ...]]:
+    """Return the main view of each candidate's trials, measured."""
+    mine: dict[str, list[Trial | FailedTrial]] = {each.name: [] for each in run.suite.candidates}
+    for trial in run.trials:
+        mine.setdefault(trial.key.candidate, []).append(trial)
+    return {name: make_rows(select(found).main, run.utterances) for name, found in mine.items()}
+
+
+def _emulated(suite: Suite, candidates: Sequence[Candidate]) -> dict[str, bool]:
+    stages = frozenset().union(*(emulated_stages(suite, each) for each in candidates))
+    return {metric_id: is_emulated(metric_id, stages) for metric_id in METRICS}
+
+
+def side_of_candidates(
+    name: str,
+    groups: Sequence[Sequence[Candidate]],
+    rows: Mapping[str, tuple[Row, ...]],
+    suite: Suite,
+) -> Side:
+    """Return the side that pools candidates.
+
+    Args:
+        name: as shown.
+        groups: candidates that are partners of each other's counterparts, group by group; trials
+            are paired within a group.
+        rows: by candidate.
+        suite: of the run.
+    """
+    found: list[Row] = []
+    strata: list[str] = []
+    for position, group in enumerate(groups):
+        for candidate in group:
+            for row in rows[candidate.name]:
+                found.append(row)
+                strata.append(f"{position}/{row.utterance.id}")
+    members = [candidate for group in groups for candidate in group]
+    return Side(
+        name=name,
+        rows=tuple(found),
+        strata=tuple(strata),
+        emulated=_emulated(suite, members),
+        wer_limit=suite.wer_limit,
+    )
+
+
+def side_of_run(run: MeasuredRun, name: str, rows: tuple[Row, ...]) -> Side:
+    """Return the side that is one candidate of one run."""
+    members = [each for each in run.suite.candidates if each.name == name]
+    return Side(
+        name=f"{name} in {run.name}",
+        rows=rows,
+        strata=tuple(f"0/{row.utterance.id}" for row in rows),
+        emulated=_emulated(run.suite, members),
+        wer_limit=run.suite.wer_limit,
+    )
+
+
+def word_events(side: Side) -> Events:
+    """Return word errors, reference words and stratum of every row that has them.
+
+    A turn without a transcript has all its words wrong.
+    """
+    errors: list[float] = []
+    words: list[float] = []
+    clusters: list[int] = []
+    for row, stratum in zip(side.rows, side.strata, strict=True):
+        score = row.words
+        if not isinstance(score, Score | NoTranscript) or row.utterance.expect == "none":
+            continue
+        if score.unit != "word":
+            continue
+        unheard = score.reference_units if isinstance(score, NoTranscript) else score.errors
+        errors.append(float(unheard))
+        words.append(float(score.reference_units))
+        clusters.append(cluster_of(stratum))
+    return errors, words, clusters
+
+
+def failure_events(side: Side) -> Events:
+    """Return 1 for each failed trial and 0 for each other, ones, and the strata."""
+    failed = [float(isinstance(row.trial, FailedTrial)) for row in side.rows]
+    return failed, [1.0] * len(failed), [cluster_of(stratum) for stratum in side.strata]
