@@ -24,7 +24,7 @@ _RECORDINGS = [murmur(number, text) for number, text in enumerate(TEXTS)]
 
 def _through_telephone(samples: Samples) -> Samples:
     narrow = soxr.resample(samples.astype(np.float64), HEARD_RATE, 8000)
-    return soxr.resample(narrow, 8000, HEARD_RATE).astype(np.int16)
+    return np.asarray(soxr.resample(narrow, 8000, HEARD_RATE), dtype=np.int16)
 
 
 def _with_noise(samples: Samples) -> Samples:

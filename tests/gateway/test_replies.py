@@ -51,7 +51,7 @@ def test_tokens_join_to_the_text(text: str) -> None:
 
 def test_only_the_last_user_message_decides() -> None:
     """What was said before, and instructions, do not change the answer."""
-    history = [
+    history: list[dict[str, Any]] = [
         {"role": "system", "content": "You talk about the weather."},
         {"role": "user", "content": "set a timer"},
         {"role": "assistant", "content": "Okay."},

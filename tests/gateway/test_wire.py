@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+from typing import Any
 
 import aiohttp
 import numpy as np
@@ -127,7 +128,7 @@ class TestChat:
         ],
     )
     async def test_nonsense_is_refused(
-        self, running: Running, body: dict[str, object], words: str
+        self, running: Running, body: dict[str, Any], words: str
     ) -> None:
         """A request that no provider would take is a 400 that names the field."""
         answer = await chat(running, "exact", **body)
@@ -203,7 +204,7 @@ class TestSpeech:
         ],
     )
     async def test_nonsense_is_refused(
-        self, running: Running, body: dict[str, object], words: str
+        self, running: Running, body: dict[str, Any], words: str
     ) -> None:
         """A request that no provider would take is a 400 that names the field."""
         answer = await speak(running, "exact", **body)
