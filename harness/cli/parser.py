@@ -25,8 +25,18 @@ class _Version(argparse.Action):
     def __init__(self, option_strings: list[str], dest: str, **_: object) -> None:
         super().__init__(option_strings, dest, nargs=0, help="show the version and leave")
 
-    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
-        print(f"turnbench {importlib.metadata.version('turnbench')}")
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,  # noqa: ARG002 - argparse's signature
+        values: object,  # noqa: ARG002 - likewise
+        option_string: str | None = None,  # noqa: ARG002 - likewise
+    ) -> None:
+        try:
+            version = importlib.metadata.version("turnbench")
+        except importlib.metadata.PackageNotFoundError:
+            version = "from a checkout that is not installed"
+        print(f"turnbench {version}")
         parser.exit()
 
 
