@@ -33,7 +33,7 @@ from harness.gateway.faults import FaultKind, Stage
 from harness.gateway.pcm import SPOKEN_RATE, wav_header
 from harness.gateway.profiles import TtsProfile
 
-__all__ = ["speech"]
+__all__ = ["Chunk", "chunks_of", "speech", "spoil"]
 
 _CONTENT_TYPES: Final = {
     "pcm": "audio/pcm",
@@ -68,7 +68,7 @@ class _Order:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Chunk:
+class Chunk:
     """A piece of the audio, when it is due after the request, and which samples it ends before."""
 
     data: bytes
@@ -102,9 +102,9 @@ def _order(body: Any) -> _Order:
     )
 
 
-def _chunks(
+def chunks_of(
     spoken: Speech, settings: TtsProfile, first_byte_ns: int, *, sample_aligned: bool
-) -> Iterator[_Chunk]:
+) -> Iterator[Chunk]:
     """Cut the audio into the profile's chunks."""
     total = spoken.samples
     first = max(1, round(settings.first_chunk_ms * SPOKEN_RATE / 1000))
@@ -116,7 +116,7 @@ def _chunks(
         else:
             cut = len(spoken.data) if end == total else len(spoken.data) * end // total
         behind = max(0, end - first) / SPOKEN_RATE * settings.realtime_factor
-        yield _Chunk(
+        yield Chunk(
             data=spoken.data[sent:cut],
             due_ns=first_byte_ns + round(behind * NS_PER_S),
             end_sample=end,
@@ -125,7 +125,7 @@ def _chunks(
         start, end = end, min(end + step, total)
 
 
-def _spoil(spoken: Speech, fault: FaultKind | None, draws: Draws) -> Speech:
+def spoil(spoken: Speech, fault: FaultKind | None, draws: Draws) -> Speech:
     """Replace the samples where a fault wants silence or noise."""
     if fault is FaultKind.SILENT_AUDIO:
         return Speech(
@@ -215,7 +215,7 @@ class _Synthesis:
             rate=_WRONG_RATE if self._fault is FaultKind.WRONG_RATE else SPOKEN_RATE,
         )
         if spoiled:
-            spoken = _spoil(spoken, self._fault, draws)
+            spoken = spoil(spoken, self._fault, draws)
             if container != "pcm":
                 encoded = await self._call.gateway.synthesiser.encode(spoken.data, container)
                 spoken = Speech(
@@ -241,7 +241,7 @@ class _Synthesis:
         except WorkerDied:
             raise Refusal(500, "The gateway's synthesiser failed") from None
         chunks = list(
-            _chunks(
+            chunks_of(
                 spoken,
                 self._settings,
                 first_byte_ns,

@@ -194,7 +194,7 @@ def _value(key: str, value: Any, where: str, problems: list[str]) -> Any:
     if key == "voices":
         ok = isinstance(value, list) and all(isinstance(voice, str) for voice in value)
         return tuple(_check(value, lambda _: ok, "a list of names"))
-    if key in ("stable", "tool_calls"):
+    if key in ("stable", "tool_calls", "says_closed"):
         return _check(value, lambda given: isinstance(given, bool), "true or false")
     if key in ("max_sentences", "max_tokens"):
         return _check(value, lambda given: type(given) is int, "a whole number")

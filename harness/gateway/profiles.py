@@ -107,6 +107,7 @@ class SttProfile:
         recogniser: what stands behind it: "pocketsphinx" hears, "oracle" knows the text of the
             gateway's utterances and errs at a stated rate.
         word_error_rate: the oracle's rate, within 0 and 1.
+        says_closed: where the protocol can say that a session has ended, it does.
         faults: what goes wrong, and how often.
     """
 
@@ -117,6 +118,7 @@ class SttProfile:
     interims: Interims | None = None
     recogniser: RecogniserName = "pocketsphinx"
     word_error_rate: float = 0.0
+    says_closed: bool = True
     faults: FaultMix = field(default_factory=FaultMix)
 
     def __post_init__(self) -> None:

@@ -21,6 +21,9 @@ from harness.gateway.engines.oracle import Oracle
 from harness.gateway.engines.recogniser import RecogniserPool, embedded_recogniser_exists
 from harness.gateway.engines.synthesiser import Synthesiser
 from harness.gateway.engines.worker import Worker
+from harness.gateway.inference_chat import inference_chat, inference_models, stamp_quota
+from harness.gateway.inference_stt import inference_stt
+from harness.gateway.inference_tts import inference_tts
 from harness.gateway.models import model, models
 from harness.gateway.openai_chat import chat_completions
 from harness.gateway.openai_speech import speech
@@ -69,6 +72,15 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(method="POST", path="/v1/audio/transcriptions", handler=transcriptions),
     Route(method="GET", path="/v1/models", handler=models),
     Route(method="GET", path="/v1/models/{model}", handler=model),
+    Route(method="GET", path="/livekit/v1/stt", handler=inference_stt, checks_key=False),
+    Route(method="GET", path="/livekit/v1/tts", handler=inference_tts, checks_key=False),
+    Route(
+        method="POST",
+        path="/livekit/v1/chat/completions",
+        handler=inference_chat,
+        checks_key=False,
+    ),
+    Route(method="GET", path="/livekit/v1/models", handler=inference_models, checks_key=False),
 )
 
 
@@ -178,6 +190,7 @@ def build_app(config: GatewayConfig) -> web.Application:
         return web.Response(text=json.dumps(_health(running[0])), content_type="application/json")
 
     app.cleanup_ctx.append(life)
+    app.on_response_prepare.append(stamp_quota)
     app.router.add_get("/", health)
     app.router.add_get("/healthz", health)
     for route in ROUTES:

@@ -1,0 +1,553 @@
+"""A speech recognition session over a WebSocket, whatever the messages look like.
+
+What the services have in common stands here: audio comes in, the end of an utterance is found by
+silence or asked for, the final leaves when the profile says, and faults strike. What their messages
+look like is a :class:`Wire`'s business; what the client may send, that of the protocol's module.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+from aiohttp import web
+
+from harness.gateway.context import NS_PER_S, Call, reset_connection
+from harness.gateway.distributions import Draws
+from harness.gateway.endpointing import Endpointer
+from harness.gateway.engines.recogniser import Hearing, StableWords
+from harness.gateway.engines.replies import nonsense
+from harness.gateway.faults import CONNECTION_FAULTS, STAGE_FAULTS, FaultKind, Stage
+from harness.gateway.pcm import HEARD_RATE, Samples
+from harness.gateway.profiles import Interims, SttProfile
+
+__all__ = ["Heard", "ListeningSession", "SpokenWord", "Wire"]
+
+_SLICE = HEARD_RATE // 50
+_PREROLL = HEARD_RATE * 3 // 10
+_LONGEST = 60 * HEARD_RATE
+# Silence before an endpoint's timer is set: pauses within words are shorter.
+_TIMER_SILENCE = HEARD_RATE // 10
+# How far the audio may lag behind or run ahead of the clock before the audio decides.
+_SLACK = HEARD_RATE * 6 // 100
+# Less loud audio than this is a click or a cough of the line, not an utterance.
+_SHORTEST_LOUD_MS = 120
+_FAULT_AFTER_NS = 300_000_000
+_DROP_AFTER_NS = 100_000_000
+_OVERSIZED_BYTES = 4 * 1024 * 1024
+_LOUD = 330
+_UTTERANCE_FAULTS: Final = STAGE_FAULTS[Stage.STT] - CONNECTION_FAULTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpokenWord:
+    """A word with its place in the stream, in seconds from the stream's first sample."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """A transcript that is to be put into a message.
+
+    Attributes:
+        text: what was heard.
+        start_s, end_s: the speech, from the stream's first sample.
+        request: the utterance's name in the truth.
+        number: the utterance's position in the stream, from 0.
+        asked: the client asked for it, rather than silence.
+    """
+
+    text: str
+    start_s: float
+    end_s: float
+    request: str
+    number: int
+    asked: bool = False
+
+    @property
+    def words(self) -> tuple[SpokenWord, ...]:
+        """Return the words, the speech shared out by letters: recognisers tell better."""
+        words = self.text.split()
+        whole = sum(len(word) + 1 for word in words)
+        placed, at = [], self.start_s
+        for word in words:
+            end = at + (self.end_s - self.start_s) * (len(word) + 1) / whole
+            placed.append(SpokenWord(text=word, start_s=at, end_s=end))
+            at = end
+        return tuple(placed)
+
+
+class Wire(Protocol):
+    """How a service words what it sends."""
+
+    def final(self, heard: Heard) -> str:
+        """Return the message of a final transcript."""
+        ...
+
+    def interim(self, heard: Heard) -> str:
+        """Return the message of an interim transcript."""
+        ...
+
+    def preflight(self, heard: Heard) -> str | None:
+        """Return the message of a transcript that will probably be the final; None for none."""
+        ...
+
+    def onset(self) -> str | None:
+        """Return the message that speech has begun; None where the service does not tell."""
+        ...
+
+    def error(self, message: str) -> str:
+        """Return the message of an error."""
+        ...
+
+
+class _Utterance:
+    """One utterance being heard: its audio from shortly before the first speech sample."""
+
+    def __init__(
+        self,
+        call: Call,
+        hearing: Hearing,
+        preroll: Samples,
+        speech_start: int,
+        fault: FaultKind | None,
+    ) -> None:
+        self.call = call
+        self.hearing = hearing
+        self.pcm = bytearray(preroll.tobytes())
+        self.speech_start = speech_start
+        self.fault = fault
+        self.over = False
+        hearing.feed(bytes(self.pcm))
+
+    def feed(self, samples: Samples) -> None:
+        data = samples.tobytes()
+        self.pcm += data
+        self.hearing.feed(data)
+
+    def content(self) -> bytes:
+        """Return the loud part of the audio, whatever silence the client sent around it."""
+        samples = np.frombuffer(bytes(self.pcm), dtype="<i2")
+        loud = np.flatnonzero(np.abs(samples.astype(np.int32)) >= _LOUD)
+        if not len(loud):
+            return samples.tobytes()
+        return samples[loud[0] : loud[-1] + 1].tobytes()
+
+
+class _Timer:
+    """A pending endpoint after one particular last sample of speech."""
+
+    def __init__(self, ended_at: int, silence_ns: int, due_ns: int) -> None:
+        self.ended_at = ended_at
+        self.silence_ns = silence_ns
+        self.due_ns = due_ns
+        self.overdue = False
+
+    @property
+    def silence(self) -> int:
+        """Return the silence that ends the utterance, in samples."""
+        return self.silence_ns * HEARD_RATE // NS_PER_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ended:
+    """An utterance whose end has been found."""
+
+    utterance: _Utterance
+    number: int
+    endpoint_ns: int
+    silence_ns: int
+    start_s: float
+    end_s: float
+    asked: bool
+
+
+class ListeningSession:
+    """One connection of one client.
+
+    Args:
+        call: the connection's call.
+        request: the upgrade request.
+        socket: the connection.
+        settings: the profile.
+        wire: the messages.
+        interims: when to send interim transcripts; None for never.
+        silence_ms: the silence that ends an utterance, where the client states it; None for the
+            profile's.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        request: web.Request,
+        socket: web.WebSocketResponse,
+        settings: SttProfile,
+        wire: Wire,
+        *,
+        interims: Interims | None = None,
+        silence_ms: float | None = None,
+    ) -> None:
+        self._call = call
+        self._request = request
+        self._socket = socket
+        self._settings = settings
+        self._wire = wire
+        self._interim_plan = interims
+        self._silence_ms = silence_ms
+        self._gateway = call.gateway
+        self._recogniser = self._gateway.recogniser(settings)
+        self._endpointer = Endpointer()
+        self._preroll: deque[Samples] = deque()
+        self._arrivals: deque[tuple[int, int]] = deque()
+        self._second = 0
+        self._utterances = 0
+        self._utterance: _Utterance | None = None
+        self._timer: _Timer | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._last_final: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        """End what is still under way."""
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._utterance is not None:
+            self._utterance.hearing.abandon()
+
+    def spawn(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Run something that ends with the connection."""
+        task: asyncio.Task[None] = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def send(self, message: str) -> int | None:
+        """Send a message now; return the instant, or None where the client has gone."""
+        sent_ns = time.perf_counter_ns()
+        try:
+            await self._socket.send_str(message)
+        except ConnectionError:
+            return None
+        return sent_ns
+
+    async def say(
+        self,
+        call: Call,
+        message: str,
+        due_ns: int,
+        event: str,
+        *,
+        injected_ns: int | None = None,
+        detail: str | None = None,
+        kind: str | None = None,
+    ) -> None:
+        """Send a message at its deadline and keep that in the truth."""
+        await self._gateway.pacer.until(due_ns)
+        sent_ns = await self.send(message)
+        if sent_ns is not None:
+            call.mark(
+                event, sent_ns, due_ns=due_ns, injected_ns=injected_ns, detail=detail, kind=kind
+            )
+
+    # What the client sends.
+
+    def feed(self, samples: Samples, arrived_ns: int) -> None:
+        """Take audio at 16 kHz that arrived in one message."""
+        if not self._endpointer.received:
+            self._call.mark("audio_received", arrived_ns, samples=0, kind="first")
+        end = self._endpointer.received + len(samples)
+        self._arrivals.append((end, arrived_ns))
+        while self._arrivals[0][0] < end - 4 * HEARD_RATE and len(self._arrivals) > 1:
+            self._arrivals.popleft()
+        for start in range(0, len(samples), _SLICE):
+            self._hear(samples[start : start + _SLICE], arrived_ns)
+        if end // HEARD_RATE > self._second:
+            self._second = end // HEARD_RATE
+            self._call.mark("audio_received", arrived_ns, samples=end, kind="second")
+
+    def finalize(self, arrived_ns: int) -> bool:
+        """End the utterance because the client asks for it; return whether there was one."""
+        self._call.mark("finalize_received", arrived_ns, samples=self._endpointer.received)
+        if self._utterance is None:
+            return False
+        return self._endpoint("finalize", arrived_ns, arrived_ns, 0)
+
+    async def settled(self) -> None:
+        """Return when the finals of all utterances that have ended are out."""
+        if self._last_final is not None:
+            await asyncio.wait((self._last_final,))
+
+    @property
+    def received_s(self) -> float:
+        """Return how much audio has come, in seconds."""
+        return self._endpointer.received / HEARD_RATE
+
+    def _arrival_of(self, sample: int) -> int:
+        """Return when the message that held a sample arrived."""
+        for end, arrived_ns in self._arrivals:
+            if sample < end:
+                return arrived_ns
+        return self._arrivals[-1][1]
+
+    def _hear(self, samples: Samples, arrived_ns: int) -> None:
+        endpointer = self._endpointer
+        before = endpointer.received
+        endpointer.feed(samples)
+        utterance = self._utterance
+        if utterance is None:
+            self._preroll.append(samples)
+            while len(self._preroll) * _SLICE > _PREROLL + _SLICE:
+                self._preroll.popleft()
+            if endpointer.started_at is not None:
+                self._begin_utterance(endpointer.started_at)
+            return
+        utterance.feed(samples)
+        if before - utterance.speech_start > _LONGEST:
+            self._endpoint("length", arrived_ns, arrived_ns, 0)
+        elif endpointer.silence >= _TIMER_SILENCE:
+            self._check_silence(utterance, arrived_ns)
+
+    def _begin_utterance(self, started_at: int) -> None:
+        self._utterances += 1
+        call = Call(
+            gateway=self._gateway,
+            stage=Stage.STT,
+            protocol=self._call.protocol,
+            profile=self._call.profile,
+            connection=self._call.connection,
+            request=f"{self._call.connection}-u{self._utterances}",
+            client_request=self._call.client_request,
+            received_ns=self._arrival_of(started_at),
+        )
+        draws = self._gateway.draws(call.profile, Stage.STT, b"utterance")
+        fault = self._settings.faults.only(_UTTERANCE_FAULTS).draw(draws)
+        call.mark("audio_received", call.received_ns, samples=started_at, kind="speech_start")
+        preroll = np.concatenate(tuple(self._preroll))
+        self._preroll.clear()
+        utterance = _Utterance(call, self._recogniser.listen(), preroll, started_at, fault)
+        self._utterance = utterance
+        if self._interim_plan is not None:
+            self.spawn(self._interims(utterance, self._interim_plan, draws))
+        if fault in (FaultKind.RESET, FaultKind.MID_STREAM_ERROR):
+            self.spawn(self._break(call, fault))
+
+    def _check_silence(self, utterance: _Utterance, arrived_ns: int) -> None:
+        """Set or fire the timer of the endpoint.
+
+        The clock decides while the audio keeps pace with it: the endpoint is due a fixed time
+        after the last speech sample arrived. Audio that comes in a burst, or stops, decides itself.
+        """
+        endpointer = self._endpointer
+        assert endpointer.ended_at is not None
+        timer = self._timer
+        if timer is None or timer.ended_at != endpointer.ended_at:
+            silence_ns = self._silence_ns(utterance)
+            due_ns = self._arrival_of(endpointer.ended_at) + silence_ns
+            timer = _Timer(endpointer.ended_at, silence_ns, due_ns)
+            self._timer = timer
+            self.spawn(self._wait(timer))
+            if self._interim_plan is not None:
+                self.spawn(self._preflight(utterance))
+        if endpointer.silence >= timer.silence + _SLACK:
+            self._endpoint("silence", min(arrived_ns, timer.due_ns), arrived_ns, timer.silence_ns)
+        elif timer.overdue and endpointer.silence >= timer.silence - _SLACK:
+            self._endpoint("silence", arrived_ns, arrived_ns, timer.silence_ns)
+
+    def _silence_ns(self, utterance: _Utterance) -> int:
+        if self._silence_ms is not None:
+            return round(self._silence_ms * 1e6)
+        draws = self._gateway.draws(
+            utterance.call.profile, Stage.STT, utterance.content(), again=True
+        )
+        return draws.delay_ns(self._settings.endpoint_silence, "endpoint_silence")
+
+    async def _wait(self, timer: _Timer) -> None:
+        await self._gateway.pacer.until(timer.due_ns)
+        if self._timer is not timer or self._endpointer.ended_at != timer.ended_at:
+            return
+        if self._endpointer.silence >= timer.silence - _SLACK:
+            now = time.perf_counter_ns()
+            self._endpoint("silence", timer.due_ns, now, timer.silence_ns)
+        else:
+            timer.overdue = True
+
+    # What becomes of an utterance.
+
+    def _endpoint(self, kind: str, due_ns: int, now_ns: int, silence_ns: int) -> bool:
+        """End the utterance; return whether it was one, and not a click."""
+        utterance, endpointer = self._utterance, self._endpointer
+        assert utterance is not None
+        assert endpointer.ended_at is not None
+        ended_at = endpointer.ended_at
+        is_click = endpointer.loud_ms < _SHORTEST_LOUD_MS
+        utterance.over = True
+        utterance.call.mark(
+            "audio_received", self._arrival_of(ended_at), samples=ended_at, kind="speech_end"
+        )
+        utterance.call.mark(
+            "endpoint_detected",
+            now_ns,
+            kind="click" if is_click else kind,
+            due_ns=due_ns,
+            injected_ns=silence_ns,
+        )
+        self._utterance = None
+        self._timer = None
+        endpointer.reset()
+        if is_click:
+            utterance.hearing.abandon()
+            return False
+        ended = _Ended(
+            utterance=utterance,
+            number=self._utterances - 1,
+            endpoint_ns=due_ns,
+            silence_ns=silence_ns,
+            start_s=utterance.speech_start / HEARD_RATE,
+            end_s=(ended_at + 1) / HEARD_RATE,
+            asked=kind == "finalize",
+        )
+        self._last_final = self.spawn(self._final(ended, self._last_final))
+        return True
+
+    async def _final(self, ended: _Ended, previous: "asyncio.Task[None] | None") -> None:
+        settings, utterance = self._settings, ended.utterance
+        call = utterance.call
+        draws = self._gateway.draws(call.profile, Stage.STT, utterance.content())
+        compute_ns = draws.delay_ns(settings.compute, "compute") + round(
+            settings.compute_ms_per_audio_s * (ended.end_s - ended.start_s) * 1e6
+        )
+        due_ns = ended.endpoint_ns + compute_ns
+        recognition = await utterance.hearing.finish(draws)
+        call.engine_ready(recognition.engine, due_ns, recognition.detail)
+        if previous is not None:
+            await asyncio.wait((previous,))
+        text = nonsense(draws.key) if utterance.fault is FaultKind.NONSENSE else recognition.text
+        if utterance.fault is not None:
+            await self._gateway.pacer.until(due_ns)
+            if not await self._fault_at_final(ended, text, draws):
+                return
+        if text:
+            await self.say(
+                call,
+                self._wire.final(_heard(ended, text)),
+                due_ns,
+                "final_sent",
+                injected_ns=ended.silence_ns + compute_ns,
+                detail=text,
+            )
+        if utterance.fault is not None:
+            await self._fault_after_final(ended, text)
+
+    def _so_far(self, utterance: _Utterance, text: str) -> Heard:
+        ended_at = self._endpointer.ended_at
+        end = self._endpointer.received if ended_at is None else ended_at + 1
+        return Heard(
+            text=text,
+            start_s=utterance.speech_start / HEARD_RATE,
+            end_s=max(end, utterance.speech_start + 1) / HEARD_RATE,
+            request=utterance.call.request,
+            number=self._utterances - 1,
+        )
+
+    async def _preflight(self, utterance: _Utterance) -> None:
+        """Send what has been heard as probably final: speech has paused."""
+        text = utterance.hearing.hypothesis()
+        message = self._wire.preflight(self._so_far(utterance, text)) if text else None
+        if message is not None and not utterance.over:
+            now = time.perf_counter_ns()
+            await self.say(
+                utterance.call, message, now, "interim_sent", kind="preflight", detail=text
+            )
+
+    async def _interims(self, utterance: _Utterance, interims: Interims, draws: Draws) -> None:
+        onset = self._wire.onset()
+        if onset is not None:
+            await self.send(onset)
+        stable, sent = StableWords(), ""
+        first_ns = draws.delay_ns(interims.first, "first_interim")
+        due_ns = utterance.call.received_ns + first_ns
+        number = 0
+        while not utterance.over:
+            await self._gateway.pacer.until(due_ns)
+            hypothesis = utterance.hearing.hypothesis()
+            text = stable.update(hypothesis) if interims.stable else hypothesis
+            if text and text != sent and not utterance.over:
+                sent = text
+                sent_ns = await self.send(self._wire.interim(self._so_far(utterance, text)))
+                if sent_ns is not None:
+                    utterance.call.mark(
+                        "interim_sent", sent_ns, index=number, due_ns=due_ns, detail=text
+                    )
+                number += 1
+            due_ns += round(interims.interval_ms * 1e6)
+
+    # Faults.
+
+    async def _break(self, call: Call, fault: FaultKind) -> None:
+        """Strike in the middle of the utterance."""
+        await self._gateway.pacer.until(call.received_ns + _FAULT_AFTER_NS)
+        call.fault(fault)
+        if fault is FaultKind.RESET:
+            reset_connection(self._request)
+            return
+        await self.send(self._wire.error("internal error"))
+        await self._socket.close(code=1011, message=b"internal error")
+
+    async def _fault_at_final(self, ended: _Ended, text: str, draws: Draws) -> bool:
+        """Strike in place of the final; return whether the final follows nevertheless."""
+        fault, call = ended.utterance.fault, ended.utterance.call
+        assert fault is not None
+        if fault in (FaultKind.RESET, FaultKind.MID_STREAM_ERROR):
+            return False
+        call.fault(fault)
+        if fault is FaultKind.TRUNCATION:
+            await self._socket.close()
+        elif fault is FaultKind.STALL:
+            stalled_ns = time.perf_counter_ns() + round(self._settings.faults.stall_s * NS_PER_S)
+            await self._gateway.pacer.until(stalled_ns)
+            reset_connection(self._request)
+        elif fault is FaultKind.EMPTY:
+            await self.send(self._wire.final(_heard(ended, "")))
+        elif fault is FaultKind.MALFORMED:
+            whole = self._wire.final(_heard(ended, text))
+            await self.send(whole[: len(whole) // 2])
+        elif fault is FaultKind.WRONG_CONTENT_TYPE:
+            with contextlib.suppress(ConnectionError):
+                await self._socket.send_bytes(draws.key.encode())
+        elif fault is FaultKind.OVERSIZED:
+            await self.send(self._wire.final(_heard(ended, "x" * _OVERSIZED_BYTES)))
+        else:
+            return True
+        return False
+
+    async def _fault_after_final(self, ended: _Ended, text: str) -> None:
+        fault, pacer = ended.utterance.fault, self._gateway.pacer
+        now = time.perf_counter_ns()
+        if fault is FaultKind.DROP_BETWEEN_TURNS:
+            await pacer.until(now + _DROP_AFTER_NS)
+            reset_connection(self._request)
+        elif fault is FaultKind.DUPLICATE_FINAL:
+            again = self._wire.final(_heard(ended, text))
+            await self.say(ended.utterance.call, again, now, "final_sent", detail=text)
+        elif fault is FaultKind.LATE_FINAL:
+            due = now + round(self._settings.faults.late_final_s * NS_PER_S)
+            late = self._wire.final(_heard(ended, "okay"))
+            await self.say(ended.utterance.call, late, due, "final_sent", detail="okay")
+
+
+def _heard(ended: _Ended, text: str) -> Heard:
+    return Heard(
+        text=text,
+        start_s=ended.start_s,
+        end_s=ended.end_s,
+        request=ended.utterance.call.request,
+        number=ended.number,
+        asked=ended.asked,
+    )
