@@ -31,7 +31,7 @@ from harness.analysis.estimate import Estimate, Sample, TimedOut, Unsupported
 from harness.analysis.exchange import Blocks
 from harness.analysis.gate_rule import ALPHA, Evidence, Limit
 from harness.analysis.paired import POWER, RateChange, detectable_rate
-from harness.analysis.quantile import estimate_quantile
+from harness.analysis.quantile import estimate_quantile, quantile
 from harness.analysis.shift import shift_of
 
 __all__ = [
@@ -75,17 +75,29 @@ def paired_evidence(
     shift = shift_of(candidate, reference, share=share, scale="ratio", blocks=blocks)
     if isinstance(shift, Unsupported):
         return shift
+    gone = math.isinf(quantile(shift.sides.candidate, share))
+    if gone and math.isinf(quantile(shift.sides.reference, share)):
+        return Unsupported(
+            reason=f"p{100 * share:g} falls among the failures on both sides: nothing to compare",
+            needed=0,
+            n=candidate.n + reference.n,
+            effective_n=float(shift.sides.candidate.size),
+            failures=candidate.failures + reference.failures,
+            observed=None,
+        )
     bar = math.log(limit.limit)
-    beyond = shift.point > bar
+    point = math.inf if gone else shift.point
+    beyond = point > bar
     suspicious = beyond and (share != 0.5 or shift.p_exchange() <= level)
-    p_value = shift.p_above(alpha=level)
+    # Draws are spent where they can decide something.
+    p_value = shift.p_above(alpha=level if beyond else 0.01)
     reach = max(bar, shift.critical(level)) + normal_quantile(POWER) * shift.deviation
     return Evidence(
-        point=_exp(shift.point),
+        point=_exp(point),
         p_value=p_value,
         suspicious=suspicious,
         detectable=_exp(reach),
-        upper=_exp(shift.point + normal_quantile(POWER) * shift.deviation),
+        upper=_exp(point + normal_quantile(POWER) * shift.deviation),
         alpha=level,
         method=f"p{100 * share:g} ratio, exchange of {shift.blocks} in "
         f"{shift.sides.utterances} utterances",

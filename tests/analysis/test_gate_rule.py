@@ -207,6 +207,30 @@ class TestPaired:
         assert ruling.margin == -math.inf
         assert "among its failures" in ruling.reason
 
+    @pytest.mark.parametrize("share", [0.5, 0.95])
+    @pytest.mark.parametrize("rate", [0.7, 1.0])
+    def test_two_broken_sides_do_not_pass_each_other(self, share: float, rate: float) -> None:
+        """When both sides time out there is nothing to compare, and that is no pass."""
+        random = np.random.default_rng(11)
+        a, b = draw("lognormal-1.8", random).samples()
+        a, b = (
+            Sample.of(s.values, failed=random.random(s.n) < rate, clusters=s.clusters)
+            for s in (a, b)
+        )
+        ruling = rule(RATIO, paired_evidence(a, b, RATIO, share=share))
+        assert ruling.verdict is Verdict.INCONCLUSIVE
+        assert "both sides" in ruling.reason
+
+    @pytest.mark.parametrize("share", [0.5, 0.95])
+    def test_a_candidate_that_mostly_fails_fails(self, share: float) -> None:
+        """Six of ten trials lost against none: FAIL at the median and at the tail."""
+        random = np.random.default_rng(12)
+        a, b = draw("lognormal-1.8", random).samples()
+        lost = Sample.of(a.values, failed=random.random(a.n) < 0.6, clusters=a.clusters)
+        ruling = rule(RATIO, paired_evidence(lost, b, RATIO, share=share))
+        assert ruling.verdict is Verdict.FAIL
+        assert rule(RATIO, paired_evidence(b, lost, RATIO, share=share)).verdict is not Verdict.FAIL
+
     def test_more_budgets_ask_for_more(self) -> None:
         """The corrected level and the smallest detectable change grow with the family."""
         a, b = draw("lognormal-1.8", np.random.default_rng(4)).samples()
