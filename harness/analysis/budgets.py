@@ -31,6 +31,9 @@ class Bound:
 def limit_of(budget: Budget) -> Limit:
     """Return a budget's numbers on the scale of its evidence.
 
+    Of a metric where more is better the limit is a floor, judged by the reciprocal: seconds for
+    each token.
+
     Without an ``mde`` a relative budget asks for twice the change that it allows, and at least
     20 %; an absolute one for a quarter beyond its limit.
 
@@ -38,16 +41,23 @@ def limit_of(budget: Budget) -> Limit:
         ConfigurationError: the numbers contradict each other.
     """
     where = f"budget {budget.metric} {budget.statistic}"
+    floor = (
+        budget.kind is BudgetKind.ABSOLUTE
+        and budget.metric in METRICS
+        and METRICS[budget.metric].better == "higher"
+    )
+    if floor and budget.limit <= 0:
+        raise ConfigurationError(f"{where}: a floor lies above 0, got {budget.limit:g}")
     try:
         if budget.kind is BudgetKind.RELATIVE:
             default = max(RELATIVE_MDE, 1.0 + 2.0 * (budget.limit - 1.0))
             mde = default if budget.mde is None else budget.mde
             return Limit(kind="ratio", limit=budget.limit, mde=mde)
         ratio = ABSOLUTE_MDE if budget.mde is None else budget.mde
-        higher = budget.metric in METRICS and METRICS[budget.metric].better == "higher"
-        limit = -budget.limit if higher else budget.limit
-        step = (ratio - 1.0) * (abs(limit) if limit else 1.0)
-        return Limit(kind="absolute", limit=limit, mde=limit + step)
+        if floor:
+            return Limit(kind="absolute", limit=1.0 / budget.limit, mde=ratio / budget.limit)
+        step = (ratio - 1.0) * (abs(budget.limit) if budget.limit else 1.0)
+        return Limit(kind="absolute", limit=budget.limit, mde=budget.limit + step)
     except ValueError as error:
         raise ConfigurationError(f"{where}: {error}") from error
 

@@ -15,7 +15,14 @@ from harness.analysis.budgets import SHARES, Bound, bind, limit_of
 from harness.analysis.comparable import MeasuredRun
 from harness.analysis.definitions import METRICS
 from harness.analysis.disturbance import select
-from harness.analysis.estimate import Estimate, Statistic, TimedOut, Unsupported, estimate_rate
+from harness.analysis.estimate import (
+    Estimate,
+    Sample,
+    Statistic,
+    TimedOut,
+    Unsupported,
+    estimate_rate,
+)
 from harness.analysis.evidence import (
     absolute_evidence,
     baseline_evidence,
@@ -26,7 +33,7 @@ from harness.analysis.evidence import (
 )
 from harness.analysis.gate_rule import ALPHA, Evidence, Limit, Ruling, Verdict, combine, rule
 from harness.analysis.paired import compare_rates
-from harness.analysis.samples import Row, cluster_of, pace_of, sample_of
+from harness.analysis.samples import Row, cluster_of, pace_of
 from harness.analysis.sides import failure_events, main_rows, side_of_run, word_events
 from harness.analysis.summary import emulated_stages, is_emulated, statistics_of
 from harness.analysis.words import word_errors
@@ -59,8 +66,8 @@ class JudgedBudget:
         candidate: whom it bound.
         reference: what a relative budget was held against: a candidate of the run or a baseline;
             None for an absolute one.
-        limit: its numbers, on the scale of ``ruling``; where more is better, absolute values are
-            negated.
+        limit: its numbers, on the scale of ``ruling``: of a metric where more is better, that of
+            its reciprocal.
         ruling: the verdict with margin and reason.
         measured: the candidate's own figure, in the metric's unit.
         measured_reference: the reference's, where it is in the run.
@@ -215,6 +222,10 @@ def _failure_rate(rows: Sequence[Row]) -> Estimate | Unsupported:
     )
 
 
+def _pace(metric_id: str, rows: Sequence[Row]) -> Sample:
+    return pace_of(metric_id, rows, [cluster_of(row.utterance.id) for row in rows])
+
+
 def _absolute(
     budget: Budget, limit: Limit, rows: Sequence[Row], level: tuple[float, int]
 ) -> Evidence | Unsupported:
@@ -231,7 +242,7 @@ def _absolute(
             return words.rate
         return pooled_evidence(words.rate, limit, alpha=alpha, budgets=budgets)
     return absolute_evidence(
-        sample_of(budget.metric, rows),
+        _pace(budget.metric, rows),
         limit,
         share=SHARES[budget.statistic],
         alpha=alpha,
@@ -259,8 +270,7 @@ def _paired(
             return change
         return rate_evidence(change, limit, alpha=alpha, budgets=budgets)
     candidate, reference = (
-        pace_of(budget.metric, rows[name], [cluster_of(row.utterance.id) for row in rows[name]])
-        for name in (bound.candidate, budget.reference)
+        _pace(budget.metric, rows[name]) for name in (bound.candidate, budget.reference)
     )
     return paired_evidence(
         candidate,
