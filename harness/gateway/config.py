@@ -23,7 +23,7 @@ class GatewayConfig:
         utterances: the manifest of the utterances whose text the oracle knows; None for none.
         profiles: a TOML file with the user's own profiles; None for none.
         recogniser: stands behind every speech profile, whatever the profile says; None to obey it.
-        recogniser_workers: how many utterances the embedded recogniser decodes at once.
+        recogniser_workers: how many workers of the embedded recogniser are warm from the start.
         espeak: False to synthesise without espeak-ng even where it is installed.
         default_profile: what serves requests whose path names no profile.
     """

@@ -145,7 +145,7 @@ class TestEmbeddedRecogniser:
         """More utterances than workers are all heard, abandoned ones free their worker."""
         record = json.loads(_STARTER.read_text(encoding="utf-8").splitlines()[0])
         data = read_mono(_STARTER.parent / record["audio"], HEARD_RATE).tobytes()
-        pool = RecogniserPool(1)
+        pool = RecogniserPool(1, most=2)
         await pool.start()
         try:
             hearings = [EmbeddedRecogniser(pool).listen() for _ in range(4)]

@@ -130,6 +130,20 @@ class TestSession:
         assert all(now.startswith(before) for before, now in pairwise(heard))
         assert len(set(heard)) > 4
 
+    async def test_a_recording_cut_at_a_pause_loses_no_word(self, manifest: Path) -> None:
+        """Pieces of one recording give its words once each, and a repetition gives them again."""
+        oracle = Oracle(read_utterances(manifest), None)
+        session = OracleSession(oracle, 0.0)
+        whole = _RECORDINGS[1]
+        for cut in (15000, 21111, 30000):
+            texts = []
+            # Between the pieces a pause falls into neither.
+            for piece in (whole[: cut - 1500], whole[cut + 1500 :], whole):
+                hearing = session.listen()
+                hearing.feed(piece.tobytes())
+                texts.append((await hearing.finish(self._draws("a"))).text)
+            assert " ".join(texts[:2]) == texts[2] == TEXTS[1]
+
     async def test_unknown_audio_gives_no_word(self, manifest: Path) -> None:
         """An oracle does not guess."""
         oracle = Oracle(read_utterances(manifest), None)

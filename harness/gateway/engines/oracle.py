@@ -5,6 +5,7 @@ edits them with a seeded generator. The truth keeps what it took the audio for a
 word error rate measured by the harness can be checked against what was really done to the words.
 """
 
+import bisect
 import json
 import random
 import re
@@ -128,6 +129,19 @@ def word_places(known: KnownUtterance) -> tuple[tuple[str, int, int], ...]:
     return tuple(places)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """How far a recording has been heard: its number, how many words, up to which sample."""
+
+    utterance: int
+    words: int
+    sample: int
+
+
+def _middle(place: tuple[str, int, int]) -> int:
+    return (place[1] + place[2]) // 2
+
+
 class Oracle:
     """What all sessions share: the known utterances and their indices.
 
@@ -178,14 +192,29 @@ class Oracle:
             method="bands",
         )
 
-    def words(self, match: Match, length: int) -> str:
-        """Return the words of the matched recording whose middle lies within the audio."""
+    def words(self, match: Match, length: int, after: "_Place | None") -> "tuple[str, _Place]":
+        """Return the words that the audio holds, and where in the recording they end.
+
+        Words whose middle lies within the audio count. Where the audio goes on after an earlier
+        piece of the same recording, the words begin where that piece's ended: an utterance that
+        was cut at a pause loses and repeats none.
+        """
+        places = self._places[match.utterance]
         first, last = match.offset - _EDGE, match.offset + length + _EDGE
-        return " ".join(
-            word
-            for word, start, stop in self._places[match.utterance]
-            if first <= (start + stop) // 2 <= last
-        )
+        begin = bisect.bisect_left(places, first, key=_middle)
+        end = bisect.bisect_right(places, last, key=_middle)
+        # What starts at a recording's beginning is a repetition, not a continuation.
+        if (
+            after is not None
+            and after.utterance == match.utterance
+            and 0 < match.offset
+            and after.sample <= last
+            and after.sample < match.offset + length
+        ):
+            begin = after.words
+        end = max(begin, end)
+        text = " ".join(word for word, _, _ in places[begin:end])
+        return text, _Place(utterance=match.utterance, words=end, sample=match.offset + length)
 
     def words_heard(self, match: Match, length: int) -> str:
         """Return the words of the matched recording that end within the audio."""
@@ -208,33 +237,18 @@ class OracleSession:
     def __init__(self, oracle: Oracle, word_error_rate: float) -> None:
         self._oracle = oracle
         self._word_error_rate = word_error_rate
+        self._heard: _Place | None = None
 
     def listen(self) -> Hearing:
         """Begin an utterance."""
-        return _OracleHearing(self._oracle, self._word_error_rate)
+        return _OracleHearing(self)
 
-
-class _OracleHearing:
-    def __init__(self, oracle: Oracle, word_error_rate: float) -> None:
-        self._oracle = oracle
-        self._word_error_rate = word_error_rate
-        self._pcm = bytearray()
-
-    def feed(self, pcm: bytes) -> None:
-        self._pcm += pcm
-
-    def hypothesis(self) -> str:
-        match = self._oracle.find_exact(np.frombuffer(bytes(self._pcm), dtype="<i2"))
-        if match is None:
-            return ""
-        return self._oracle.words_heard(match, len(self._pcm) // 2)
-
-    async def finish(self, draws: Draws) -> Recognition:
-        pcm = bytes(self._pcm)
+    async def recognise(self, pcm: bytes, draws: Draws) -> Recognition:
+        """Return what the oracle makes of an utterance's audio."""
         match = await self._oracle.find(pcm)
         if match is None:
             return Recognition(text="", engine="oracle", detail=json.dumps({"utterance": None}))
-        words = self._oracle.words(match, len(pcm) // 2)
+        words, self._heard = self._oracle.words(match, len(pcm) // 2, self._heard)
         generator = random.Random(draws.seed_of("words"))  # noqa: S311  # reproducible errors
         corruption = corrupt(words, self._word_error_rate, generator)
         detail = {
@@ -250,6 +264,26 @@ class _OracleHearing:
         return Recognition(
             text=corruption.text, engine="oracle", detail=json.dumps(detail, ensure_ascii=False)
         )
+
+    def hypothesis(self, pcm: bytes) -> str:
+        """Return the words so far of audio that is bit for bit a recording's."""
+        match = self._oracle.find_exact(np.frombuffer(pcm, dtype="<i2"))
+        return "" if match is None else self._oracle.words_heard(match, len(pcm) // 2)
+
+
+class _OracleHearing:
+    def __init__(self, session: OracleSession) -> None:
+        self._session = session
+        self._pcm = bytearray()
+
+    def feed(self, pcm: bytes) -> None:
+        self._pcm += pcm
+
+    def hypothesis(self) -> str:
+        return self._session.hypothesis(bytes(self._pcm))
+
+    async def finish(self, draws: Draws) -> Recognition:
+        return await self._session.recognise(bytes(self._pcm), draws)
 
     def abandon(self) -> None:
         self._pcm.clear()

@@ -24,6 +24,8 @@ __all__ = [
     "embedded_recogniser_exists",
 ]
 
+_MODULE = "harness.gateway.engines.recogniser_worker"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recognition:
@@ -101,11 +103,15 @@ class RecogniserPool:
     """Warm worker processes, each lent to one utterance at a time.
 
     Args:
-        size: how many utterances can be decoded at once; more wait with their audio in memory.
+        size: how many workers are started and warm from the beginning.
+        most: how many there can be. The pool grows while more utterances are heard at once; an
+            utterance that finds all lent waits with its audio in memory. A worker takes about
+            100 MB, and a processor carries six or so in real time.
     """
 
-    def __init__(self, size: int) -> None:
-        self._workers = [Worker("harness.gateway.engines.recogniser_worker") for _ in range(size)]
+    def __init__(self, size: int, most: int = 12) -> None:
+        self._most = max(size, most)
+        self._workers = [Worker(_MODULE) for _ in range(size)]
         self._free = deque(self._workers)
         self._queue: deque[asyncio.Future[Worker]] = deque()
 
@@ -121,6 +127,9 @@ class RecogniserPool:
         """Return a worker, waiting for one if all are lent."""
         if self._free:
             worker = self._free.popleft()
+        elif len(self._workers) < self._most:
+            worker = Worker(_MODULE)
+            self._workers.append(worker)
         else:
             future: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
             self._queue.append(future)
@@ -130,7 +139,11 @@ class RecogniserPool:
                 if future.done() and not future.cancelled():
                     self.give_back(future.result())
                 raise
-        await worker.start()
+        try:
+            await worker.start()
+        except BaseException:
+            self.give_back(worker)
+            raise
         return worker
 
     def give_back(self, worker: Worker) -> None:
