@@ -1,13 +1,15 @@
 """A run and its analysis as a report view: what is shown, in which order, in which words."""
 
+import contextlib
+import gc
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from harness.analysis.attribution import Typical, typical_turn
+from harness.analysis.attribution import Waterfall, waterfall
 from harness.analysis.definitions import METRICS
 from harness.analysis.disturbance import Selection, select
 from harness.analysis.estimate import Estimate, Statistic, TimedOut
-from harness.analysis.metrics import Missing
+from harness.analysis.quantile import quantile_index
 from harness.analysis.samples import Row, make_rows
 from harness.analysis.summary import CandidateSummary, MetricSummary, RunSummary
 from harness.analysis.validity import Caution
@@ -117,8 +119,32 @@ def _headline_cell(candidate: CandidateSummary, metric: str) -> HeadlineCell:
     )
 
 
+def _typical(
+    trials: Sequence[Trial | FailedTrial], falls: Mapping[int, Waterfall], share: float
+) -> tuple[Trial | FailedTrial, Waterfall] | None:
+    """Return the actual turn whose response is a percentile, by the law of ``typical_turn``.
+
+    The waterfalls are computed once for all trials, so that a large run is not walked again.
+    """
+    found = [
+        (falls[id(trial)].response_ns, trial.key.order, trial)
+        for trial in trials
+        if isinstance(trial, Trial) and id(trial) in falls
+    ]
+    failures = sum(isinstance(trial, FailedTrial) for trial in trials)
+    if not found:
+        return None
+    index = quantile_index(len(found) + failures, share)
+    if index >= len(found):
+        return None
+    trial = sorted(found, key=lambda each: each[:2])[index][2]
+    return trial, falls[id(trial)]
+
+
 def _waterfalls(
-    candidates: Sequence[tuple[int, CandidateSummary]], selections: Mapping[str, Selection]
+    candidates: Sequence[tuple[int, CandidateSummary]],
+    selections: Mapping[str, Selection],
+    falls: Mapping[int, Waterfall],
 ) -> tuple[WaterfallView, ...]:
     views = []
     for index, candidate in candidates:
@@ -129,19 +155,19 @@ def _waterfalls(
         if response is not None and isinstance(response.main.p95, Estimate):
             shown.append(("p95 turn", 0.95))
         for title, share in shown:
-            found = typical_turn(trials, share)
-            if isinstance(found, Missing):
-                continue
-            views.append(_waterfall(index, title, found))
+            found = _typical(trials, falls, share)
+            if found is not None:
+                views.append(_waterfall(index, title, *found))
     return tuple(views)
 
 
-def _waterfall(index: int, title: str, found: Typical) -> WaterfallView:
-    falls = found.waterfall
+def _waterfall(
+    index: int, title: str, trial: Trial | FailedTrial, falls: Waterfall
+) -> WaterfallView:
     return WaterfallView(
         candidate=index,
         title=title,
-        trial=found.trial.key.id,
+        trial=trial.key.id,
         bars=bars_of(falls),
         response_ns=falls.response_ns,
         response=milliseconds(falls.response_ns),
@@ -251,9 +277,10 @@ def _ranked(summary: RunSummary, metric: str) -> list[tuple[str, Statistic]]:
 
 def _caution(caution: Caution) -> CautionView:
     advice = caution.advice[:1].upper() + caution.advice[1:].rstrip(".")
-    return CautionView(
-        title=caution.text.rstrip("."), advice=f"{advice}.", serious=caution.code in _SERIOUS
-    )
+    text = caution.text.rstrip(".")
+    # A candidate's name keeps its own spelling.
+    title = text if caution.candidate is not None else text[:1].upper() + text[1:]
+    return CautionView(title=title, advice=f"{advice}.", serious=caution.code in _SERIOUS)
 
 
 def _subtitle(data: RunData, counted: int) -> tuple[str, ...]:
@@ -275,12 +302,29 @@ def _subtitle(data: RunData, counted: int) -> tuple[str, ...]:
     )
 
 
+@contextlib.contextmanager
+def _collector_off() -> Iterator[None]:
+    """Keep the cyclic collector from walking millions of new values that hold no cycle."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def build_view(data: RunData) -> ReportView:
     """Return everything that the report of a run shows.
 
     Raises:
         KeyError: a trial's utterance is not among the utterances.
     """
+    with _collector_off():
+        return _build(data)
+
+
+def _build(data: RunData) -> ReportView:
     summary = data.summary
     names = tuple(summary.candidates)
     indices = {name: index for index, name in enumerate(names)}
@@ -307,13 +351,16 @@ def build_view(data: RunData) -> ReportView:
         ),
         "response",
     )
+    falls = {
+        id(trial): fall
+        for trial in data.trials
+        if trial.turns and isinstance(fall := waterfall(trial.turns[0]), Waterfall)
+    }
     waterfalls = _waterfalls(
-        [(indices[name], summary.candidates[name]) for name in names], selections
+        [(indices[name], summary.candidates[name]) for name in names], selections, falls
     )
     found = compare_all(counted, emulated_metrics, confidence=summary.confidence)
-    answer, support = headline_answer(
-        found, _ranked(summary, deciding), emulated_metrics, deciding
-    )
+    answer, support = headline_answer(found, _ranked(summary, deciding), emulated_metrics, deciding)
     where = describe_time(waterfalls, names)
     failed = sum(each.failed for each in summary.candidates.values())
     planned = sum(each.planned for each in summary.candidates.values())
@@ -372,7 +419,15 @@ def build_view(data: RunData) -> ReportView:
         trial_metrics=tuple(
             (metric, METRICS[metric].title, METRICS[metric].unit) for metric in trial_metrics
         ),
-        trials=trial_views(data, rows, selections, trial_metrics, indices, emulated),
+        trials=trial_views(
+            data,
+            rows,
+            selections=selections,
+            falls=falls,
+            metrics=trial_metrics,
+            candidates=indices,
+            emulated=emulated,
+        ),
         all_metrics=all_metrics(summary),
         latency_name=METRICS[deciding].title,
         confidence=f"{summary.confidence:.0%}".replace("%", "\u00a0%"),

@@ -7,6 +7,7 @@ stays text, so that it can be searched and edited. The same view gives the same 
 import io
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -30,6 +31,8 @@ CANDIDATE_COLOURS = (
     "#5b5f67",
     "#7a4fb5",
 )
+# A longer one would leave no room for the chart.
+LONGEST_NAME = 48
 # Paper needs no more.
 PRINTED_POINTS = 120
 DASHES = ("-", "--", ":", "-.", (0, (4, 2)), (0, (12, 4)), (0, (1, 4)), (0, (6, 2, 2, 2)))
@@ -48,7 +51,7 @@ HATCHES = {
     BarKind.WAIT: "..",
     BarKind.UNATTRIBUTED: "xx",
 }
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "turnbench",
     "font.family": ["sans-serif"],
@@ -76,6 +79,8 @@ _UNITS = {"ms": "ms", "rate": "%", "ratio": "", "tokens/s": "tokens/s", "count":
 def _plain(text: str) -> str:
     """Keep a name from being read as mathematics, and drop what XML 1.0 cannot hold."""
     kept = "".join(c for c in text if c >= " " and not 0xD800 <= ord(c) <= 0xDFFF)
+    if len(kept) > LONGEST_NAME:
+        kept = kept[: LONGEST_NAME - 1] + "…"
     return kept.replace("$", r"\$")
 
 
@@ -95,7 +100,7 @@ def _mark_emulated(figure: Figure, emulated: bool) -> None:
 
 def _svg(figure: Figure, title: str) -> str:
     buffer = io.StringIO()
-    FigureCanvasSVG(figure).print_svg(
+    FigureCanvasSVG(figure).print_svg(  # type: ignore[no-untyped-call]
         buffer, metadata={"Date": None, "Creator": "turnbench", "Title": title}
     )
     return buffer.getvalue()

@@ -183,13 +183,13 @@ def _reported(turn: Turn, row: Row) -> tuple[tuple[str, str, str], ...]:
     return tuple(lines)
 
 
-def _turn(turn: Turn, row: Row, data: RunData) -> TurnView:
+def _turn(turn: Turn, row: Row, data: RunData, known: Waterfall | None) -> TurnView:
     trial = row.trial
     utterance = data.utterances.get(turn.utterance, row.utterance)
     marks = marks_of(turn)
     speech_end = marks.get(Mark.SPEECH_END)
     origin = trial.started_ns if speech_end is None else speech_end
-    falls = waterfall(turn)
+    falls = known if turn is trial.turns[0] else waterfall(turn)
     start, audio_end = marks.get(Mark.SPEECH_START), marks.get(Mark.AUDIO_END)
     spoken = [
         request.text
@@ -275,7 +275,9 @@ def _status(trial: Trial | FailedTrial, counted: frozenset[int]) -> tuple[TrialS
 def trial_views(
     data: RunData,
     rows: Sequence[Row],
+    *,
     selections: Mapping[str, Selection],
+    falls: Mapping[int, Waterfall],
     metrics: Sequence[str],
     candidates: Mapping[str, int],
     emulated: Mapping[str, bool],
@@ -286,6 +288,7 @@ def trial_views(
         data: what the report is made from.
         rows: every trial, measured.
         selections: which attempts count, by candidate.
+        falls: the waterfall of each trial's first turn, by the trial's ``id()``.
         metrics: ids of the columns.
         candidates: index by name.
         emulated: by name.
@@ -310,7 +313,7 @@ def trial_views(
                 if isinstance(trial, FailedTrial)
                 else "",
                 emulated=emulated[trial.key.candidate],
-                turns=tuple(_turn(turn, row, data) for turn in trial.turns),
+                turns=tuple(_turn(turn, row, data, falls.get(id(trial))) for turn in trial.turns),
                 facts=_facts(trial),
             )
         )

@@ -10,6 +10,7 @@ import numpy as np
 from harness.analysis.definitions import METRICS
 from harness.analysis.estimate import Estimate, Statistic, TimedOut, Unsupported
 from harness.analysis.paired import Change, RateChange, compare, compare_rates, holm
+from harness.analysis.quantile import quantile
 from harness.analysis.samples import Row, cluster_of, sample_of
 from harness.analysis.transcript import NoTranscript, Score
 from harness.report.format import Unit, cell, decimal, interval, missing, percent, quantity
@@ -59,19 +60,27 @@ def _name(name: str, emulated: bool) -> str:
 
 
 def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """Begin a sentence; a candidate's name keeps its own spelling."""
+    return text[:1].upper() + text[1:] if text.startswith("the profile of ") else text
+
+
+def _inside(title: str) -> str:
+    """Return a metric's title as it stands inside a sentence; "LLM …" keeps its capitals."""
+    return title if title[1:2].isupper() else title[:1].lower() + title[1:]
 
 
 def _rates(rows: Sequence[Row]) -> tuple[list[float], list[float], list[int]]:
     errors, words, clusters = [], [], []
     for row in rows:
-        if row.utterance.expect == "none" or not isinstance(row.words, Score | NoTranscript):
+        found = row.words
+        if row.utterance.expect == "none" or not isinstance(found, Score | NoTranscript):
             continue
-        if row.words.unit != "word" or row.words.reference_units == 0:
+        if found.unit != "word" or found.reference_units == 0:
             continue
-        silent = isinstance(row.words, NoTranscript)
-        errors.append(float(row.words.reference_units if silent else row.words.errors))
-        words.append(float(row.words.reference_units))
+        # A turn without a transcript got every word wrong.
+        missed = found.errors if isinstance(found, Score) else found.reference_units
+        errors.append(float(missed))
+        words.append(float(found.reference_units))
         clusters.append(cluster_of(row.utterance.id))
     return errors, words, clusters
 
@@ -118,6 +127,15 @@ def _gap_of(change: Change | RateChange) -> float:
     return math.inf if isinstance(change.difference, TimedOut) else 0.0
 
 
+def _middle(metric: str, rows: Sequence[Row]) -> float:
+    """Return a median to put the faster candidate first by; failures are slowest."""
+    if metric == "wer":
+        errors, words, _ = _rates(rows)
+        return sum(errors) / sum(words) if words else math.inf
+    sample = sample_of(metric, rows)
+    return quantile(sample.ranked, 0.5) if sample.n else math.inf
+
+
 def compare_all(
     rows: Mapping[str, Sequence[Row]],
     emulated: Mapping[str, frozenset[str]],
@@ -140,17 +158,14 @@ def compare_all(
         for first, second in pairs:
             if not all(any(r.value(metric) is not None for r in rows[n]) for n in (first, second)):
                 continue
-            change = _pair(metric, rows[first], rows[second], confidence)
-            if isinstance(change, Unsupported):
-                continue
-            order = (first, second)
-            if _gap_of(change) > 0:
-                order = (second, first)
-                again = _pair(metric, rows[second], rows[first], confidence)
-                if isinstance(again, Unsupported):
-                    continue
-                change = again
-            raw.append((metric, *order, change))
+            ours, theirs = sorted((first, second), key=lambda name: _middle(metric, rows[name]))
+            change = _pair(metric, rows[ours], rows[theirs], confidence)
+            if not isinstance(change, Unsupported) and _gap_of(change) > 0:
+                # The typical pair says otherwise than the medians.
+                ours, theirs = theirs, ours
+                change = _pair(metric, rows[ours], rows[theirs], confidence)
+            if not isinstance(change, Unsupported):
+                raw.append((metric, ours, theirs, change))
     corrected = holm([each[3].p_value for each in raw])
     return tuple(
         Found(
@@ -159,7 +174,7 @@ def compare_all(
             slower=theirs,
             change=change,
             p=p,
-            view=_view(metric, ours, theirs, change, p, rows, emulated),
+            view=_view(metric, ours, theirs, change, p=p, rows=rows, emulated=emulated),
         )
         for (metric, ours, theirs, change), p in zip(raw, corrected, strict=True)
     )
@@ -182,8 +197,8 @@ def _statement(
     title = METRICS[metric].title
     if not detected:
         return (
-            f"No detectable difference in {title} between {ours} and {theirs}: this run would have "
-            f"seen {_detectable(metric, change)}."
+            f"No detectable difference in {_inside(title)} between {ours} and {theirs}: "
+            f"this run would have seen {_detectable(metric, change)}."
         )
     difference = change.difference
     if isinstance(change, RateChange):
@@ -191,7 +206,7 @@ def _statement(
         by = f"{decimal(abs(difference.point) * 100, 1)} points"
         return f"{_capital(ours)} gets fewer words wrong than {theirs}: {by} of WER."
     if not isinstance(difference, Estimate):
-        return f"{_capital(theirs)} times out where {ours} still answers ({title})."
+        return f"{_capital(theirs)} times out where {ours} still answers ({_inside(title)})."
     by = quantity(abs(difference.point), Unit(METRICS[metric].unit))
     if metric == "response":
         return f"{_capital(ours)} answers {by} sooner than {theirs}."
@@ -203,6 +218,7 @@ def _view(
     ours: str,
     theirs: str,
     change: Change | RateChange,
+    *,
     p: float,
     rows: Mapping[str, Sequence[Row]],
     emulated: Mapping[str, frozenset[str]],
@@ -277,13 +293,11 @@ def headline_answer(
             by = quantity(value.point, unit)
             around = interval(value.low, value.high, unit, value.point)
             said = f"{title} of {name} is {by} in the median turn."
-            return _capital(said), [
-                f"{percent(value.confidence, 0)} interval {around}; "
-                f"n = {value.n}, {value.failures} failed."
-            ]
+            carried = f"{percent(value.confidence, 0)} interval {around}; n = {value.n}"
+            return said, [f"{carried}, {value.failures} failed."]
         if isinstance(value, TimedOut):
             return f"Half of the trials of {name} failed or timed out.", []
-        return f"Too few trials to say how fast {name} is.", [f"{_capital(value.reason)}."]
+        return f"Too few trials to say how fast {name} is.", [f"{value.reason}."]
     second = order[1][0]
     pair = next(
         (
@@ -312,7 +326,9 @@ def headline_answer(
             f"{pair.change.utterances} utterances that both were played."
         )
     if not pair.view.detected:
-        support.append(f"The smallest change that this run could have seen: {pair.view.detectable}.")
+        support.append(
+            f"The smallest change that this run could have seen: {pair.view.detectable}."
+        )
     if len(order) > 2:
         others = ", ".join(each for each, _ in order[2:])
         support.append(f"Behind them, in this order: {others}.")

@@ -1,8 +1,8 @@
 """Numbers as text: the only place where a measured value is rounded.
 
 Every function takes a value in the unit that it is kept in (integer nanoseconds for spans, a
-metric's own unit for estimates) and returns what a reader sees. A minus sign is U+2212, a range has an en dash, thousands have a thin space, so
-that figures of one column align and wrap nowhere.
+metric's own unit for estimates) and returns what a reader sees. A minus sign is U+2212, a range
+has an en dash, thousands have a thin space, so that figures of one column align and wrap nowhere.
 """
 
 import math
@@ -172,7 +172,7 @@ def _bare(value: float, unit: Unit, reference: float) -> str:
         return decimal(value)
     match unit:
         case Unit.MILLISECONDS:
-            size_ms = reference if reference else max(abs(value), 1.0)
+            size_ms = reference or max(abs(value), 1.0)
             return _grouped(value, _millisecond_digits(size_ms * NANOSECONDS_PER_MS))
         case Unit.RATE:
             return _grouped(value * 100, 1)
@@ -199,7 +199,9 @@ def interval(low: float, high: float | TimedOut, unit: Unit, reference: float) -
         return f"at most {_bare(high, unit, reference)}"
     if math.isinf(high):
         return f"at least {_bare(low, unit, reference)}"
-    return f"{_bare(low, unit, reference)} {DASH} {_bare(high, unit, reference)}"
+    # A dash between two minus signs is read as a third.
+    between = "to" if low < 0 or high < 0 else DASH
+    return f"{_bare(low, unit, reference)} {between} {_bare(high, unit, reference)}"
 
 
 def missing(reason: str) -> Cell:

@@ -176,7 +176,7 @@ def _chunks(trials: Sequence[TrialView]) -> list[Markup]:
         text = json.dumps(part, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         octets = text.encode("utf-8", "backslashreplace")
         # Without a time stamp: the same run gives the same page.
-        packed.append(Markup(_base64(gzip.compress(octets, 6, mtime=0))))  # noqa: S704
+        packed.append(Markup(_base64(gzip.compress(octets, 5, mtime=0))))  # noqa: S704
     return packed
 
 
@@ -340,11 +340,7 @@ def _waterfalls(
                     width=round(width, 3),
                     stage=bar.stage or "none",
                     kind=bar.kind.value,
-                    text=f"{bar.label} {length}"
-                    if width > 14
-                    else length
-                    if width > 6
-                    else "",
+                    text=f"{bar.label} {length}" if width > 14 else length if width > 6 else "",
                     tip=f"{bar.label}: {length}{share}\n{_blame(bar)}",
                 )
             )
@@ -363,10 +359,11 @@ def _blame(bar: Bar) -> str:
 
 def _stage_table(view: ReportView) -> PlainTable:
     """Sum the bars by stage and by what spent them."""
-    headers = [
-        f"{view.candidates[each.candidate].name}, {each.title}" for each in view.waterfalls
-    ]
-    rows: list[tuple[str, ...]] = []
+    headers = [f"{view.candidates[each.candidate].name}, {each.title}" for each in view.waterfalls]
+    rows: list[tuple[Cell | str, ...]] = []
+
+    def shown(text: str, whole: WaterfallView) -> Cell:
+        return Cell(text=text, emulated=view.candidates[whole.candidate].emulated)
 
     def line(name: str, keep: Any) -> None:
         sums = [
@@ -378,8 +375,15 @@ def _stage_table(view: ReportView) -> PlainTable:
                 (
                     name,
                     *(
-                        f"{milliseconds(ns, 0 if abs(ns) >= 10_000_000 else 1)}"
-                        + (f" · {percent(ns / whole.response_ns, 0)}" if whole.response_ns else "")
+                        shown(
+                            milliseconds(ns, 0 if abs(ns) >= 10_000_000 else 1)
+                            + (
+                                f" · {percent(ns / whole.response_ns, 0)}"
+                                if whole.response_ns
+                                else ""
+                            ),
+                            whole,
+                        )
                         for ns, whole in zip(sums, view.waterfalls, strict=True)
                     ),
                 )
@@ -394,7 +398,7 @@ def _stage_table(view: ReportView) -> PlainTable:
         )
     line("Client (Python, plugin)", lambda bar: bar.kind is BarKind.CLIENT)
     line("Unattributed", lambda bar: bar.kind is BarKind.UNATTRIBUTED)
-    rows.append(("Response", *(each.response for each in view.waterfalls)))
+    rows.append(("Response", *(shown(each.response, each) for each in view.waterfalls)))
     return PlainTable(title="By stage", columns=("Stage", *headers), rows=tuple(rows))
 
 
@@ -410,7 +414,10 @@ def _part_tables(view: ReportView) -> list[PlainTable]:
                     dict(_KINDS)[bar.kind],
                     milliseconds(bar.start_ns, 1),
                     milliseconds(bar.end_ns, 1),
-                    milliseconds(bar.end_ns - bar.start_ns),
+                    Cell(
+                        text=milliseconds(bar.end_ns - bar.start_ns),
+                        emulated=view.candidates[each.candidate].emulated,
+                    ),
                 )
                 for bar in each.bars
             ),

@@ -83,4 +83,4 @@ def peaks_of(pcm: bytes, slices: int = PEAKS) -> bytes:
     top = int(loudest.max())
     if top == 0:
         return bytes(loudest.size)
-    return np.rint(np.sqrt(loudest / top) * 255).astype(np.uint8).tobytes()
+    return bytes(np.rint(np.sqrt(loudest / top) * 255).astype(np.uint8))

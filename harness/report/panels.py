@@ -359,9 +359,7 @@ def _machine_time(selections: Iterable[Selection]) -> FactTable:
     )
 
 
-def trust(
-    data: RunData, selections: Mapping[str, Selection]
-) -> tuple[PlainTable | FactTable, ...]:
+def trust(data: RunData, selections: Mapping[str, Selection]) -> tuple[PlainTable | FactTable, ...]:
     """Return the trust panel's tables."""
     summary = data.summary
     tables: list[PlainTable | FactTable] = [_with_and_without(summary)]

@@ -40,7 +40,7 @@ from harness.report.view import (
 )
 
 MS = 1_000_000
-HOSTILE = "</script><img src=x onerror=\"window.pwned=1\"><script>window.pwned=1</script>\u2028'\"&"
+HOSTILE = '</script><img src=x onerror="window.pwned=1"><script>window.pwned=1</script>\u2028\'"&'
 
 METRICS: tuple[tuple[str, str, Unit], ...] = (
     ("response", "Voice-to-voice response", Unit.MILLISECONDS),
@@ -54,7 +54,8 @@ CENTRES_MS = {
     "kimi": {"stt_first_transcript": 640, "stt_final": 185, "llm_ttft": 470, "tts_first_byte": 158},
     "glm": {"stt_first_transcript": 640, "stt_final": 190, "llm_ttft": 930, "tts_first_byte": 160},
 }
-WORDS = "turn the lights off in the kitchen and set a timer for twelve minutes please".split()
+SENTENCE = "turn the lights off in the kitchen and set a timer for twelve minutes please"
+WORDS = tuple(SENTENCE.split())
 
 
 def make_bars(rng: random.Random, final: int, ttft: int, tts: int) -> tuple[Bar, ...]:
@@ -105,7 +106,7 @@ def make_pieces(rng: random.Random, *, hostile: bool) -> tuple[tuple[DiffPiece, 
 
 
 def make_trial(
-    rng: random.Random, index: int, candidate: int, name: str, utterance: str, repeat: int
+    rng: random.Random, index: int, *, candidate: int, name: str, utterance: str, repeat: int
 ) -> TrialView:
     """Return one trial."""
     centres = CENTRES_MS[name]
@@ -254,7 +255,9 @@ def _statistic(values: Sequence[float], share: float, failures: int) -> Cell:
     )
 
 
-def make_view(trials: int = 120, *, seed: int = 7, verdict: VerdictKind | None = None) -> ReportView:
+def make_view(
+    trials: int = 120, *, seed: int = 7, verdict: VerdictKind | None = None
+) -> ReportView:
     """Return a complete view of about so many trials, of two emulated candidates."""
     rng = random.Random(seed)
     names = ("kimi", "glm")
@@ -263,7 +266,12 @@ def make_view(trials: int = 120, *, seed: int = 7, verdict: VerdictKind | None =
         which = index % 2
         rows.append(
             make_trial(
-                rng, index, which, names[which], f"u{(index // 2) % 24:02d}", index // 48
+                rng,
+                index,
+                candidate=which,
+                name=names[which],
+                utterance=f"u{(index // 2) % 24:02d}",
+                repeat=index // 48,
             )
         )
     counted = [r for r in rows if r.status is not TrialStatus.WARMUP]
@@ -274,6 +282,7 @@ def make_view(trials: int = 120, *, seed: int = 7, verdict: VerdictKind | None =
         for k, (metric, _, _unit) in enumerate(METRICS):
             values = [v for r in mine if (v := r.values[k]) is not None]
             failures = len(mine) - len(values)
+            statistics: tuple[tuple[str, Cell], ...]
             if metric == "wer":
                 wer = sum(values) / len(values)
                 statistics = (
@@ -348,9 +357,7 @@ def make_view(trials: int = 120, *, seed: int = 7, verdict: VerdictKind | None =
                 metric=metric, name=name, unit=unit.value, emulated=True, curves=tuple(curves)
             )
         )
-    paired = tuple(
-        PairedPoint(f"u{u:02d}", -430 + rng.gauss(0, 120)) for u in range(24)
-    )
+    paired = tuple(PairedPoint(f"u{u:02d}", -430 + rng.gauss(0, 120)) for u in range(24))
     estimate = Estimate(
         point=-428.0,
         low=-502.0,
@@ -418,11 +425,9 @@ def make_view(trials: int = 120, *, seed: int = 7, verdict: VerdictKind | None =
             "glm-5.2@baseten."
         ),
         support=(
-            "95 % interval 361 – 502 ms; 34 % of the response; both were played the same 24 "
-            "utterances.",
+            "95 % interval 361 – 502 ms; 34 % of the response over 24 utterances.",
             "Where the time goes: the LLM takes 58 % of kimi's median turn and 71 % of glm's.",
-            "No detectable difference in WER (smallest change that this run could see: 1.9 "
-            "points).",
+            "No detectable difference in WER: this run would have seen 1.9 points.",
         ),
         emulated=(
             "Every latency below comes from a gateway profile on this machine, not from a "
@@ -431,9 +436,7 @@ def make_view(trials: int = 120, *, seed: int = 7, verdict: VerdictKind | None =
         ),
         verdict=None
         if verdict is None
-        else VerdictView(
-            kind=verdict, reason="2 budgets, none beyond its limit.", budgets=budgets
-        ),
+        else VerdictView(kind=verdict, reason="2 budgets, none beyond its limit.", budgets=budgets),
         cautions=(
             CautionView(
                 title="5 of 118 trials were disturbed by the machine",
@@ -514,7 +517,10 @@ def make_view(trials: int = 120, *, seed: int = 7, verdict: VerdictKind | None =
             PlainTable(
                 title="With and without disturbed trials",
                 columns=("Candidate", "Disturbed", "Response p50, all", "without"),
-                rows=(("kimi", "3 of 59", "914 ms", "912 ms"), ("glm", "2 of 59", "1 380", "1 379")),
+                rows=(
+                    ("kimi", "3 of 59", "914 ms", "912 ms"),
+                    ("glm", "2 of 59", "1 380", "1 379"),
+                ),
             ),
             FactTable(
                 title="The machine kept time",

@@ -234,10 +234,11 @@ function drawPareto(width) {
     if (p.y.l !== null && p.y.h !== null) root.append(svg("line", { x1: px, x2: px, y1: y(p.y.l), y2: y(p.y.h), stroke: c, "stroke-width": 2, "stroke-opacity": 0.55 }));
     if (p.front) root.append(svg("circle", { cx: px, cy: py, r: 9, fill: "none", stroke: c, "stroke-width": 1.5 }));
     root.append(svg("circle", { cx: px, cy: py, r: 5, fill: c, "data-tip": p.tip }));
+    const name = DATA.candidates[p.c].name, length = name.length * 6.6 + 8;
+    const right = px + 12 + length > width, from = right ? px - 12 - length : px + 12;
     let ly = py - 12;
-    while (taken.some(([tx, ty]) => Math.abs(ty - ly) < 14 && Math.abs(tx - px) < 180)) ly -= 14;
-    taken.push([px, ly]);
-    const right = px + 12 + DATA.candidates[p.c].name.length * 6.6 > width;
+    while (taken.some(([a, b, ty]) => Math.abs(ty - ly) < 14 && a < from + length && from < b)) ly -= 14;
+    taken.push([from, from + length, ly]);
     root.append(svg("text", { x: px + (right ? -12 : 12), y: ly, "text-anchor": right ? "end" : "start", class: "strong halo" }, DATA.candidates[p.c].name));
   }
   return root;
@@ -424,7 +425,9 @@ function turnView(turn, trial, index) {
   toggle.hidden = !turn.b.length;
   const box = el("div", {}, el("div", { class: "controls" }, toggle), host);
   parts.push(box);
-  const source = AUDIO[`${trial}.${index}`] || (turn.r && turn.r.o);
+  // A link may only lead to a file beside the page.
+  const linked = turn.r && turn.r.o && !/^([a-z][a-z0-9+.-]*:|[\\/]{2})/i.test(turn.r.o.trim()) ? turn.r.o : "";
+  const source = AUDIO[`${trial}.${index}`] || linked;
   let player = null;
   if (source) {
     player = el("audio", { controls: true, preload: AUDIO[`${trial}.${index}`] ? "auto" : "none", src: source });
