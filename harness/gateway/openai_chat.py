@@ -249,7 +249,7 @@ class _Answer:
         chunk = {**self._envelope, "choices": [] if choice is None else [choice]}
         if self._wants_usage:
             chunk["usage"] = usage
-        return b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + b"\n\n"
+        return b"data: " + json.dumps(chunk, ensure_ascii=False).encode(errors="replace") + b"\n\n"
 
     async def nothing(self) -> web.StreamResponse:
         """A 200 that holds nothing, or a page of HTML."""
@@ -337,7 +337,7 @@ class _Answer:
         finish = "stop" if plan.reply.tool_call is None else "tool_calls"
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": finish}
         body = {**self._envelope, "choices": [choice], "usage": self._usage()}
-        data = json.dumps(body, ensure_ascii=False).encode()
+        data = json.dumps(body, ensure_ascii=False).encode(errors="replace")
         due = call.base_ns + plan.pieces[-1].due_ns
         await self.http.start(due)
         if self._fault in _MIDDLE_FAULTS:

@@ -89,7 +89,7 @@ def _order(body: Any) -> _Order:
     if not isinstance(body.get("model"), str):
         raise Refusal(400, "you must provide a model parameter")
     container = body.get("response_format", "mp3")
-    if container not in _CONTENT_TYPES:
+    if not isinstance(container, str) or container not in _CONTENT_TYPES:
         raise Refusal(400, f"'response_format' must be one of {', '.join(_CONTENT_TYPES)}")
     speed = body.get("speed", 1.0)
     if not isinstance(speed, int | float) or isinstance(speed, bool) or not 0.25 <= speed <= 4:
@@ -159,7 +159,7 @@ async def speech(gateway: Gateway, request: web.Request) -> web.StreamResponse:
     call = begin(
         gateway, request, Stage.TTS, "openai-speech", profile.name, received_ns=received_ns
     )
-    salient = f"{order.voice}\0{order.speed}\0{order.text}".encode()
+    salient = f"{order.voice}\0{order.speed}\0{order.text}".encode(errors="surrogatepass")
     draws = gateway.draws(profile.name, Stage.TTS, salient)
     fault = settings.faults.draw(draws)
     refused = early_fault(call, request, fault, settings.faults)

@@ -84,7 +84,7 @@ class Espeak:
         self._library.espeak_SetParameter(_RATE, rate, 0)
         self._library.espeak_SetParameter(_PITCH, pitch, 0)
         self._chunks = []
-        data = text.encode() + b"\0"
+        data = text.encode(errors="replace").replace(b"\0", b" ") + b"\0"
         if self._library.espeak_Synth(data, len(data), 0, 1, 0, _UTF8, None, None) != 0:
             raise OSError("espeak-ng refused the text")
         self._library.espeak_Synchronize()

@@ -207,7 +207,7 @@ class Oracle:
         if (
             after is not None
             and after.utterance == match.utterance
-            and 0 < match.offset
+            and match.offset > 0
             and after.sample <= last
             and after.sample < match.offset + length
         ):
