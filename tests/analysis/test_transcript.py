@@ -50,10 +50,18 @@ GOLDEN = [
     ("2500000", ["two point five million", "2.5 million", "2,500,000"]),
     ("3.14", ["three point one four", "3.14"]),
     ("3.5", ["three and a half", "3.5", "3 and a half"]),
+    ("2500000", ["two and a half million", "2.5 million", "2 1/2 million"]),
+    ("500000 people", ["half a million people", "500,000 people"]),
+    ("1.5 hours", ["one and a half hours", "1 1/2 hours", "1½ hours", "1.5 hours"]),
+    ("half cup", ["1/2 cup", "½ cup", "half cup"]),
+    ("247 support", ["24/7 support", "twenty-four seven support"]),
+    ("5000", ["5k", "five thousand", "5,000"]),
+    ("minus 20 degrees celsius", ["-20 °C", "-20°C", "minus twenty degrees Celsius"]),
+    ("20 degrees", ["20°", "twenty degrees"]),
     ("minus 5", ["minus five", "-5"]),
     ("$20.50", ["twenty dollars and fifty cents", "$20.50", "20 dollars 50 cents", "$20.5"]),
     ("$5000000", ["five million dollars", "$5 million", "$5,000,000"]),
-    ("50¢", ["fifty cents", "$0.50", "50 cents"]),
+    ("50¢", ["fifty cents", "$0.50", "50 cents", "50¢"]),
     ("£3.50", ["three pounds fifty pence", "three pounds and fifty pence", "£3.50"]),
     ("€9", ["nine euros", "€9", "9 Euros"]),
     ("50 percent", ["50%", "fifty percent", "fifty per cent", "50 %"]),
@@ -108,6 +116,11 @@ class TestEnglish:
     def test_plain_words_stay(self, text: str) -> None:
         """Words that resemble a rule's are left alone."""
         assert " ".join(normalise(text)).replace("4", "four") == text
+
+    @pytest.mark.parametrize("canonical", [golden[0] for golden in GOLDEN])
+    def test_the_canonical_form_is_its_own(self, canonical: str) -> None:
+        """Normalising twice changes nothing."""
+        assert " ".join(normalise(canonical)) == canonical
 
     def test_different_numbers_stay_different(self) -> None:
         """Fifteen is not fifty, 3:15 is not 3:50, $20 is not 20."""
