@@ -148,19 +148,22 @@ def _sample(
     clusters: Sequence[int],
     scale: Callable[[float], float],
 ) -> Sample:
-    entries: list[tuple[int, bool, float]] = []
+    entries: list[tuple[tuple[int, int, int, int], bool, float]] = []
     for row, cluster in zip(rows, clusters, strict=True):
+        key = row.trial.key
+        # One order whatever that of the rows, so that rounding in sums does not depend on it; and
+        # not by value, because a pilot is split in halves by position.
+        place = (cluster, key.repeat, key.order, key.attempt)
         found = row.found[metric_id]
         if isinstance(found, Measurement):
-            entries.append((cluster, False, scale(found.value)))
+            entries.append((place, False, scale(found.value)))
         elif found.failure is not None:
-            entries.append((cluster, True, 0.0))
-    # One order, so that rounding in sums does not depend on the order of the trials.
+            entries.append((place, True, 0.0))
     entries.sort()
     return Sample.of(
         [value for _, _, value in entries],
         failed=[failed for _, failed, _ in entries],
-        clusters=[cluster for cluster, _, _ in entries],
+        clusters=[place[0] for place, _, _ in entries],
     )
 
 

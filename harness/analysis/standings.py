@@ -1,0 +1,129 @@
+"""Which candidates are worth having, and how large a run must be: a run wired to the statistics."""
+
+from harness.analysis.comparable import MeasuredRun
+from harness.analysis.definitions import METRICS
+from harness.analysis.estimate import Estimate, Statistic, Unsupported
+from harness.analysis.gate_rule import ALPHA
+from harness.analysis.pareto import Contender, Standing, pareto
+from harness.analysis.plan import TrialPlan, plan_trials
+from harness.analysis.samples import cluster_of, pace_of
+from harness.analysis.sides import main_rows
+from harness.analysis.summary import CandidateSummary, RunSummary
+from harness.errors import ConfigurationError
+
+__all__ = ["contenders", "plan_run", "standings"]
+
+SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+
+def contenders(summary: RunSummary, *, latency: str = "response") -> tuple[Contender, ...]:
+    """Return each candidate's latency, failure rate, word errors and cost.
+
+    Word errors count where every candidate has them, cost where every candidate's is known.
+
+    Args:
+        summary: of the run.
+        latency: the metric whose median stands for speed.
+
+    Raises:
+        ConfigurationError: a candidate lacks the latency.
+    """
+    found = list(summary.candidates.values())
+    lacking = [each.candidate for each in found if latency not in each.metrics]
+    if lacking:
+        raise ConfigurationError(f"{latency}: {', '.join(lacking)} did not measure it")
+    words = all(each.words is not None for each in found)
+    costs = all(_cost(each) is not None for each in found)
+    result = []
+    for each in found:
+        objectives: dict[str, Statistic] = {
+            latency: each.metrics[latency].main.p50,
+            "failures": each.failure_rate,
+        }
+        if words and each.words is not None:
+            objectives["wer"] = each.words.rate
+        cost = _cost(each)
+        if costs and cost is not None:
+            objectives["cost"] = cost
+        result.append(Contender(name=each.candidate, objectives=objectives))
+    return tuple(result)
+
+
+def _cost(candidate: CandidateSummary) -> Estimate | None:
+    """Return what a trial costs, which is counted and not estimated."""
+    cost = candidate.cost
+    if cost is None or cost.unpriced or cost.uncounted:
+        return None
+    return Estimate(
+        point=cost.per_trial,
+        low=cost.per_trial,
+        high=cost.per_trial,
+        confidence=0.95,
+        n=cost.trials,
+        effective_n=float(cost.trials),
+        failures=0,
+        method="mean cost of a trial, counted",
+    )
+
+
+def standings(summary: RunSummary, *, latency: str = "response") -> tuple[Standing, ...]:
+    """Return where each candidate stands on latency, failures, word errors and cost.
+
+    Raises:
+        ConfigurationError: a candidate lacks the latency.
+    """
+    return pareto(contenders(summary, latency=latency))
+
+
+def plan_run(
+    pilot: MeasuredRun,
+    candidate: str,
+    metric: str,
+    wanted: float,
+    *,
+    statistic: str = "p50",
+    utterances: int | None = None,
+    limit: float = 1.0,
+    budgets: int = 1,
+    alpha: float = ALPHA,
+) -> TrialPlan | Unsupported:
+    """Return how many repeats a wanted detectable change needs, from a pilot run.
+
+    Args:
+        pilot: a run that repeated utterances.
+        candidate: whose spread counts.
+        metric: a metric's id.
+        wanted: ratio to detect: 1.2 for 20 % slower.
+        statistic: "p50", "p90", "p95" or "p99".
+        utterances: of the planned run; None takes the pilot's.
+        limit: the budget's ratio.
+        budgets: of the whole gate.
+        alpha: of the whole gate.
+
+    Raises:
+        ConfigurationError: the run lacks the candidate or the metric, or the numbers contradict
+            each other.
+    """
+    if metric not in METRICS:
+        raise ConfigurationError(f"there is no metric {metric!r}")
+    if statistic not in SHARES:
+        raise ConfigurationError(f"{statistic!r} is none of {', '.join(SHARES)}")
+    rows = main_rows(pilot).get(candidate, ())
+    if not rows:
+        raise ConfigurationError(f"{pilot.name} has no trial of candidate {candidate!r}")
+    sample = pace_of(metric, rows, [cluster_of(row.utterance.id) for row in rows])
+    if sample.n == 0:
+        raise ConfigurationError(f"no trial of {candidate!r} has {metric}")
+    heard = len({row.utterance.id for row in rows})
+    try:
+        return plan_trials(
+            sample,
+            wanted,
+            utterances=heard if utterances is None else utterances,
+            share=SHARES[statistic],
+            limit=limit,
+            budgets=budgets,
+            alpha=alpha,
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"plan: {error}") from error
