@@ -32,7 +32,7 @@ from harness.analysis.exchange import Blocks
 from harness.analysis.gate_rule import ALPHA, Evidence, Limit
 from harness.analysis.paired import POWER, RateChange, detectable_rate
 from harness.analysis.quantile import estimate_quantile, quantile
-from harness.analysis.shift import shift_of
+from harness.analysis.shift import Scale, shift_of
 
 __all__ = [
     "FEWEST_RUNS",
@@ -58,21 +58,23 @@ def paired_evidence(
     alpha: float = ALPHA,
     blocks: Blocks = "auto",
 ) -> Evidence | Unsupported:
-    """Return the evidence on a ``ratio`` limit from sides measured together, interleaved.
+    """Return the evidence on a relative limit from sides measured together, interleaved.
 
     Args:
         candidate: one metric of the candidate.
         reference: the same of the reference, in the same run.
-        limit: of kind ``ratio``.
+        limit: of kind ``ratio``, or ``increase`` in the metric's unit ("no more than 50 ms slower"),
+            which also serves metrics that may be negative.
         share: 0.5, or the percentile that is limited.
         budgets: how many the gate has in all; the level is alpha over it.
         alpha: of the whole gate; in sequential mode that of the present look.
         blocks: what is exchanged, see ``harness.analysis.exchange``.
     """
-    if limit.kind != "ratio":
-        raise ValueError(f"sides measured together are judged by a ratio, not by {limit.kind}")
+    if limit.kind == "absolute":
+        raise ValueError("sides measured together are judged by a ratio or an increase")
     level = alpha / budgets
-    shift = shift_of(candidate, reference, share=share, scale="ratio", blocks=blocks)
+    scale: Scale = "ratio" if limit.kind == "ratio" else "difference"
+    shift = shift_of(candidate, reference, share=share, scale=scale, blocks=blocks)
     if isinstance(shift, Unsupported):
         return shift
     gone = math.isinf(quantile(shift.sides.candidate, share))
@@ -85,21 +87,20 @@ def paired_evidence(
             failures=candidate.failures + reference.failures,
             observed=None,
         )
-    bar = math.log(limit.limit)
+    shown, bar = (_exp, math.log(limit.limit)) if scale == "ratio" else (float, limit.limit)
     point = math.inf if gone else shift.point
     beyond = point > bar
     suspicious = beyond and (share != 0.5 or shift.p_exchange() <= level)
-    # Draws are spent where they can decide something.
-    p_value = shift.p_above(alpha=level if beyond else 0.01)
-    reach = max(bar, shift.critical(level)) + normal_quantile(POWER) * shift.deviation
+    power = normal_quantile(POWER) * shift.deviation
     return Evidence(
-        point=_exp(point),
-        p_value=p_value,
+        point=shown(point),
+        # Draws are spent where they can decide something.
+        p_value=shift.p_above(alpha=level if beyond else 0.01),
         suspicious=suspicious,
-        detectable=_exp(reach),
-        upper=_exp(point + normal_quantile(POWER) * shift.deviation),
+        detectable=shown(max(bar, shift.critical(level)) + power),
+        upper=shown(point + power),
         alpha=level,
-        method=f"p{100 * share:g} ratio, exchange of {shift.blocks} in "
+        method=f"p{100 * share:g} {scale}, exchange of {shift.blocks} in "
         f"{shift.sides.utterances} utterances",
     )
 

@@ -59,7 +59,7 @@ class Limit:
 
     Attributes:
         kind: ``absolute`` limits the statistic itself; ``ratio`` candidate over reference; and
-            ``increase`` candidate minus reference (rates).
+            ``increase`` candidate minus reference, in the metric's unit or as a rate.
         limit: an absolute value in the metric's unit, a ratio above 1, or an increase above 0.
         mde: the smallest true value, on the limit's own scale, that a run must be able to catch for
             PASS to mean something; at least the limit. 1.25 with a limit of 1.10: "10 % is

@@ -37,8 +37,10 @@ Scale = Literal["ratio", "difference"]
 _FIRST_DRAWS = 1_999
 _MOST_DRAWS = 99_999
 _INTERVAL_DRAWS = 1_999
-_MOST_PAIRS = 4_000_000
+_MOST_PAIRS = 1_000_000
 _AT = 2.58
+# A tail of so many trials a side is drawn no more than for its deviation: the limit is normal.
+_LARGE_TAIL = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -78,6 +80,8 @@ class Shift:
             return self._p_rank(shift)
         if math.isinf(quantile(self.sides.candidate, self.share)):
             return self._p_failures()
+        if self._large:
+            return self._p_normal(shift)
         sides = self.sides.map_candidate(self.sides.candidate - shift)
         observed = float(gap(self.point, shift))
         tolerance = 1e-12 * max(1.0, abs(observed)) if math.isfinite(observed) else 0.0
@@ -87,6 +91,17 @@ class Shift:
             if count > max(20.0, 4.0 * alpha * draws):
                 break
         return (1 + count) / (1 + draws)
+
+    @property
+    def _large(self) -> bool:
+        smaller = min(self.sides.candidate.size, self.sides.reference.size)
+        return (1.0 - self.share) * smaller > _LARGE_TAIL and math.isfinite(self.deviation)
+
+    def _p_normal(self, shift: float) -> float:
+        observed = float(gap(self.point, shift))
+        if self.deviation == 0.0 or math.isinf(observed):
+            return 1.0 if observed <= 0 else 0.0
+        return normal_sf(observed / self.deviation)
 
     def _p_failures(self) -> float:
         """Return the p-value of a percentile that timed out: that of so many failures.
@@ -186,6 +201,8 @@ class Shift:
             return -math.inf
         if reach == 0.0:
             return self.point
+        if self._large:
+            return self.point - normal_quantile(1.0 - alpha) * reach
         inside, outside = self.point, self.point - 3.0 * normal_quantile(1 - alpha) * reach
         if self._p_tail(outside, alpha) > alpha:
             return -math.inf
@@ -362,7 +379,9 @@ def _tail_deviation(
     """
     if math.isfinite(typical):
         sides = sides.map_candidate(sides.candidate - typical)
-    null = exchange_tail(sides, share, draws=_FIRST_DRAWS, blocks=blocks, salt=1)
+    large = (1.0 - share) * min(sides.candidate.size, sides.reference.size) > _LARGE_TAIL
+    draws = 499 if large else _FIRST_DRAWS
+    null = exchange_tail(sides, share, draws=draws, blocks=blocks, salt=1)
     low, high = np.quantile(null, (0.01, 0.99), method="inverted_cdf")
     if not (math.isfinite(low) and math.isfinite(high)):
         return math.inf

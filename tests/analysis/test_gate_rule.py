@@ -231,6 +231,20 @@ class TestPaired:
         assert ruling.verdict is Verdict.FAIL
         assert rule(RATIO, paired_evidence(b, lost, RATIO, share=share)).verdict is not Verdict.FAIL
 
+    def test_values_before_the_end_of_speech_are_limited_by_an_increase(self) -> None:
+        """A negative median has no ratio, but "no more than 50 ms slower" judges it."""
+        random = np.random.default_rng(13)
+        clusters = np.repeat(np.arange(24), 5)
+        limit = Limit(kind="increase", limit=50.0, mde=120.0)
+        reference = Sample.of(random.normal(-20, 60, 120), clusters=clusters)
+        for slower, verdict in ((0.0, Verdict.PASS), (150.0, Verdict.FAIL)):
+            candidate = Sample.of(random.normal(slower - 20, 60, 120), clusters=clusters)
+            found = rule(limit, paired_evidence(candidate, reference, limit))
+            assert found.verdict is verdict
+            ratio = rule(RATIO, paired_evidence(candidate, reference, RATIO))
+            assert ratio.verdict is Verdict.INCONCLUSIVE
+            assert "not positive" in ratio.reason
+
     def test_more_budgets_ask_for_more(self) -> None:
         """The corrected level and the smallest detectable change grow with the family."""
         a, b = draw("lognormal-1.8", np.random.default_rng(4)).samples()
@@ -257,7 +271,7 @@ class TestPaired:
         """Each kind of evidence answers its kind of limit only."""
         a, b = draw("lognormal-1.8", np.random.default_rng(4)).samples()
         absolute = Limit(kind="absolute", limit=900.0, mde=1_200.0)
-        with pytest.raises(ValueError, match="ratio"):
+        with pytest.raises(ValueError, match="increase"):
             paired_evidence(a, b, absolute)
         with pytest.raises(ValueError, match="ratio"):
             baseline_evidence(1.0, [1.0] * 5, absolute)

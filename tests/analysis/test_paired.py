@@ -258,6 +258,21 @@ class TestTail:
         assert set(outcomes) == {-40.0, 40.0}
         assert counts / 4_000 == pytest.approx([0.5, 0.5], abs=0.04)
 
+    def test_a_large_tail_is_judged_by_its_normal_limit(self) -> None:
+        """With 24 x 100 trials a side the deviation is that of theory, and the levels are kept."""
+        random = np.random.default_rng(7)
+        alarms, points, deviations = 0, [], []
+        for _ in range(60):
+            shift = shift_of(
+                *draw("lognormal-1.8", random, Plan(repeats=100)).samples(), share=0.95
+            )
+            assert not isinstance(shift, Unsupported)
+            points.append(shift.point)
+            deviations.append(shift.deviation)
+            alarms += shift.p_above() <= 0.05
+        assert np.mean(deviations) == pytest.approx(np.std(points), rel=0.25)
+        assert alarms <= 9
+
     def test_too_few_trials_carry_no_tail(self) -> None:
         """58 trials a side do not carry a p95, 60 do."""
         few = compare(sample(1, 29, 2), sample(2, 29, 2), share=0.95)
