@@ -13,7 +13,7 @@ _EPILOG = """\
 first steps:
   turnbench run quick             measure two candidates; no keys, about three minutes
   turnbench show latest t00004    one turn's waterfall
-  turnbench compare latest --by llm
+  turnbench compare latest        which is faster, how sure, at what word error rate
   turnbench init                  lay a suite and a workflow into your own repository
 
 exit codes: 0 pass, 1 regression, 2 misuse or configuration, 3 inconclusive, 130 interrupted"""
@@ -166,7 +166,7 @@ def _add_results(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     _add_reports(parser)
     _add_json(parser)
 
-    parser = _verb(verbs, "compare", "results:compare", "compare candidates, or two runs")
+    parser = _verb(verbs, "compare", "compare:compare", "compare candidates, or two runs")
     parser.add_argument("runs", metavar="RUN", nargs="+", help="one run, or two")
     parser.add_argument(
         "--by", choices=("llm", "stt", "tts", "voice"), help="which part of the candidates differs"
@@ -176,7 +176,7 @@ def _add_results(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 
 def _add_gate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = _verb(verbs, "gate", "results:gate", "judge a run by its suite's budgets")
+    parser = _verb(verbs, "gate", "gate:gate", "judge a run by its suite's budgets")
     parser.add_argument("run", metavar="RUN", help="a run's folder or name, or latest")
     parser.add_argument("--baseline", metavar="FILE", help="what relative budgets refer to")
     parser.add_argument("--markdown", metavar="FILE", help="write a summary for a pull request")
@@ -187,14 +187,14 @@ def _add_gate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     _add_reports(parser)
     _add_json(parser)
 
-    parser = _verb(verbs, "baseline", "results:baseline", "keep what a gate compares against")
+    parser = _verb(verbs, "baseline", "gate:baseline", "keep what a gate compares against")
     parser.add_argument("do", choices=("save", "show", "update"), help="what to do")
     parser.add_argument("file", metavar="FILE", help="the baseline, such as bench/baselines/x.json")
     parser.add_argument("runs", metavar="RUN", nargs="*", help="runs to build it from")
     _add_reports(parser)
     _add_json(parser)
 
-    parser = _verb(verbs, "plan", "results:plan", "say how many trials a detectable change needs")
+    parser = _verb(verbs, "plan", "compare:plan", "say how many trials a detectable change needs")
     parser.add_argument("run", metavar="RUN", help="a pilot run")
     parser.add_argument("--metric", metavar="ID", default="response", help="(default: response)")
     parser.add_argument(

@@ -30,7 +30,7 @@ from harness.store.runs import Run, find_run, open_run
 from harness.store.table import nearest
 from harness.store.wire import encode_trial
 
-__all__ = ["print_view", "report", "show", "write_html"]
+__all__ = ["print_view", "report", "show", "write_html", "write_text"]
 
 _SUFFIXES = {"html": "html", "markdown": "md", "csv": "csv", "json": "json", "parquet": "parquet"}
 # Beyond so many trials a waveform is no longer looked for one by one.
@@ -73,7 +73,7 @@ def write_html(
     view = view_of(run, verdict=verdict, waveforms=waveforms)
     clips = _clips(run) if audio else {}
     target = path or run.path / "report.html"
-    _write(target, render_html(view, prints=draw_charts(view), audio=clips))
+    write_text(target, render_html(view, prints=draw_charts(view), audio=clips))
     return target, view
 
 
@@ -91,7 +91,12 @@ def _clips(run: Run) -> dict[tuple[str, int], AudioClip]:
     return found
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a text file.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+    """
     try:
         # Line ends are the text's own: CSV has CRLF.
         with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
@@ -127,7 +132,7 @@ def report(options: argparse.Namespace) -> int:
     if output is None:
         sys.stdout.write(text)
     else:
-        _write(output, text)
+        write_text(output, text)
         print(output)
     return 0
 

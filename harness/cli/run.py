@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.analysis.definitions import definition_digests
 from harness.cli.estimates import print_estimate
+from harness.cli.measured import DEFINITIONS
 from harness.cli.parts import Gateway, gateway_for, performers_for, write_gateway_manifest
 from harness.cli.progress import ProgressLine
 from harness.cli.suite_options import find_suite, override
@@ -82,7 +84,7 @@ def _prepare(options: argparse.Namespace) -> _Job:
         utterances=selection.utterances,
         origin={name: places[id(dataset)] for name, dataset in selection.origin.items()},
         datasets=tuple(DatasetSummary.of(each) for each in selection.datasets),
-        facts=_profile_facts(suite),
+        facts=_facts(suite),
     )
     return _Job(plan=plan, selection=selection, expected=_estimate(suite, keys, selection))
 
@@ -96,10 +98,11 @@ def _estimate(suite: Suite, keys: tuple[TrialKey, ...], selection: Selection) ->
     )
 
 
-def _profile_facts(suite: Suite) -> dict[str, Any]:
-    """Return what the gateway profiles in use were fitted to, for whoever reads the report."""
+def _facts(suite: Suite) -> dict[str, Any]:
+    """Return what metrics mean and what the gateway profiles in use were fitted to."""
+    facts: dict[str, Any] = {DEFINITIONS: definition_digests()}
     if suite.via is Via.LIVE:
-        return {}
+        return facts
     from harness.gateway.profiles import PROFILES
 
     used = {
@@ -126,7 +129,7 @@ def _profile_facts(suite: Suite) -> dict[str, Any]:
                 else {}
             ),
         }
-    return {"profiles": found}
+    return {**facts, "profiles": found}
 
 
 def _confirmed(job: _Job, options: argparse.Namespace) -> bool:

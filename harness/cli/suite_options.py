@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from harness.analysis.definitions import METRICS
+from harness.analysis.verdict import limit_of
 from harness.domain.suite import Candidate, Driver, Suite, Via
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
@@ -19,8 +20,8 @@ from harness.store.table import nearest
 
 __all__ = ["BUDGET_METRICS", "find_suite", "known_profiles", "override"]
 
-# What a budget may name beside the metrics of a turn: figures of a whole run.
-BUDGET_METRICS = frozenset(METRICS) | {"wer", "cer", "tts_wer", "failures"}
+# What a budget may name: the metrics of a turn, and the failures of a whole run.
+BUDGET_METRICS = frozenset(METRICS) | {"failures"}
 
 
 def known_profiles(file: Path | None) -> Mapping[str, Collection[Stage]]:
@@ -37,7 +38,16 @@ def find_suite(name: str) -> Suite:
     """
     path = suite_path(name)
     load_dotenv(path.resolve().parent, Path.cwd())
-    return read_suite(path, profiles=known_profiles, metrics=BUDGET_METRICS)
+    suite = read_suite(path, profiles=known_profiles, metrics=BUDGET_METRICS)
+    problems: list[str] = []
+    for number, budget in enumerate(suite.budgets, start=1):
+        try:
+            limit_of(budget)
+        except ConfigurationError as error:
+            problems.extend(f"{path}: budget[{number}]: {line}" for line in error.problems)
+    if problems:
+        raise ConfigurationError(problems)
+    return suite
 
 
 def override(suite: Suite, options: argparse.Namespace) -> Suite:
