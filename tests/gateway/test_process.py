@@ -88,6 +88,43 @@ def test_it_ends_with_its_parent(end: signal.Signals) -> None:
     assert all(_wait_until_gone(int(child)) for child in children)
 
 
+def _drawn(tmp_path: Path, seed: int, said: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """Return what a gateway of this seed injects into the replies to each of these words."""
+    truth = tmp_path / "truth.jsonl"
+    truth.unlink(missing_ok=True)
+    drawn: dict[str, list[int]] = {}
+    config = GatewayConfig(truth=truth, recogniser="oracle", espeak=False, seed=seed)
+    with start_gateway(config) as gateway:
+        for words in said:
+            body = {"model": "x", "messages": [{"role": "user", "content": words}]}
+            request = urllib.request.Request(
+                gateway.base_url("kimi-k2.6@cerebras") + "/chat/completions",
+                data=json.dumps({**body, "stream": True}).encode(),
+                headers={
+                    "Authorization": f"Bearer {gateway.key}",
+                    "x-turnbench-request": words,
+                    "Content-Type": "application/json",
+                },
+            )
+            with urllib.request.urlopen(request, timeout=10) as response:
+                response.read()
+    for event in read_truth(truth):
+        if event.event == "text_sent":
+            assert event.client_request is not None
+            assert event.injected_ns is not None
+            drawn.setdefault(event.client_request, []).append(event.injected_ns)
+    return {words: tuple(delays) for words, delays in drawn.items()}
+
+
+def test_equal_seeds_inject_equal_delays(tmp_path: Path) -> None:
+    """Two runs of one seed inject the same, in whatever order; another seed does not."""
+    one = _drawn(tmp_path, 1, ("hello", "play jazz"))
+    again = _drawn(tmp_path, 1, ("play jazz", "hello"))
+    other = _drawn(tmp_path, 2, ("hello", "play jazz"))
+    assert one == again
+    assert all(one[words] != other[words] for words in one)
+
+
 def test_mistakes_are_told_before_it_runs(tmp_path: Path) -> None:
     """All mistakes of a file come back as one configuration error."""
     profiles = tmp_path / "p.toml"
