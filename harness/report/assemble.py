@@ -16,8 +16,13 @@ from harness.analysis.validity import Caution
 from harness.domain.suite import Driver, Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial
+from harness.report.comparisons import comparison_answer, comparison_views
 from harness.report.details import bars_of, trial_views
-from harness.report.findings import compare_all, describe_time, headline_answer
+from harness.report.findings import (
+    compare_all,
+    describe_time,
+    headline_answer,
+)
 from harness.report.format import Unit, cell, count, milliseconds, missing, plural
 from harness.report.inputs import RunData
 from harness.report.panels import (
@@ -359,8 +364,15 @@ def _build(data: RunData) -> ReportView:
     waterfalls = _waterfalls(
         [(indices[name], summary.candidates[name]) for name in names], selections, falls
     )
-    found = compare_all(counted, emulated_metrics, confidence=summary.confidence)
-    answer, support = headline_answer(found, _ranked(summary, deciding), emulated_metrics, deciding)
+    if data.comparison is None:
+        found = compare_all(counted, emulated_metrics, confidence=summary.confidence)
+        comparisons = tuple(each.view for each in found)
+        order = _ranked(summary, deciding)
+        answer, support = headline_answer(found, order, emulated_metrics, deciding)
+    else:
+        comparisons = comparison_views(data.comparison)
+        answer, carried = comparison_answer(data.comparison)
+        support = list(carried)
     where = describe_time(waterfalls, names)
     failed = sum(each.failed for each in summary.candidates.values())
     planned = sum(each.planned for each in summary.candidates.values())
@@ -408,7 +420,7 @@ def _build(data: RunData) -> ReportView:
         ),
         waterfalls=waterfalls,
         distributions=distributions,
-        comparisons=tuple(each.view for each in found),
+        comparisons=comparisons,
         pareto=_pareto(names, summary, deciding if deciding != "wer" else "stt_finalize"),
         word_errors=word_error_rows(counted, indices),
         word_error_totals=word_error_totals(summary),

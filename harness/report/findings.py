@@ -13,10 +13,27 @@ from harness.analysis.paired import Change, RateChange, compare, compare_rates, 
 from harness.analysis.quantile import quantile
 from harness.analysis.samples import Row, cluster_of, sample_of
 from harness.analysis.transcript import NoTranscript, Score
-from harness.report.format import Unit, cell, decimal, interval, missing, percent, quantity
+from harness.report.format import (
+    Unit,
+    cell,
+    decimal,
+    interval,
+    missing,
+    percent,
+    quantity,
+)
 from harness.report.view import ComparisonView, PairedPoint, WaterfallView
 
-__all__ = ["LEVEL", "Found", "compare_all", "describe_time", "headline_answer"]
+__all__ = [
+    "LEVEL",
+    "Found",
+    "compare_all",
+    "describe_time",
+    "detectable_text",
+    "headline_answer",
+    "name_of",
+    "p_text",
+]
 
 LEVEL = 0.05
 COMPARED = (
@@ -51,11 +68,13 @@ class Found:
     view: ComparisonView
 
 
-def _p_text(p: float) -> str:
+def p_text(p: float) -> str:
+    """Return a p-value; below a thousandth its digits mean nothing."""
     return "< 0.001" if p < 0.001 else decimal(p, 3)
 
 
-def _name(name: str, emulated: bool) -> str:
+def name_of(name: str, emulated: bool) -> str:
+    """Return what a sentence may call a candidate: of an emulated one, its profile."""
     return f"the profile of {name}" if emulated else name
 
 
@@ -180,7 +199,8 @@ def compare_all(
     )
 
 
-def _detectable(metric: str, change: Change | RateChange) -> str:
+def detectable_text(metric: str, change: Change | RateChange) -> str:
+    """Return the smallest change that would have been called real with power 0.9."""
     if isinstance(change, RateChange):
         if math.isinf(change.detectable):
             return "none at all"
@@ -198,7 +218,7 @@ def _statement(
     if not detected:
         return (
             f"No detectable difference in {_inside(title)} between {ours} and {theirs}: "
-            f"this run would have seen {_detectable(metric, change)}."
+            f"this run would have seen {detectable_text(metric, change)}."
         )
     difference = change.difference
     if isinstance(change, RateChange):
@@ -234,14 +254,14 @@ def _view(
         reference=theirs,
         candidate=ours,
         statement=_statement(
-            metric, _name(ours, here[ours]), _name(theirs, here[theirs]), change, detected
+            metric, name_of(ours, here[ours]), name_of(theirs, here[theirs]), change, detected
         ),
         difference=cell(change.difference, unit, emulated=either, signed=True),
         ratio=missing("a rate is compared by its difference")
         if ratio is None
         else cell(ratio, Unit.RATIO, emulated=either),
-        p_value=_p_text(p),
-        detectable=_detectable(metric, change),
+        p_value=p_text(p),
+        detectable=detectable_text(metric, change),
         points=_points(metric, rows[ours], rows[theirs]),
         unit=unit.value,
         detected=detected,
@@ -287,7 +307,7 @@ def headline_answer(
     if not order:
         return "No trial was answered: there is nothing to compare.", []
     best, value = order[0]
-    name = _name(best, metric in emulated[best])
+    name = name_of(best, metric in emulated[best])
     if len(order) == 1:
         if isinstance(value, Estimate):
             by = quantity(value.point, unit)
@@ -312,7 +332,7 @@ def headline_answer(
     sentence = pair.view.statement
     if not pair.view.detected:
         sentence = f"No detectable difference between {name} and "
-        sentence += f"{_name(second, metric in emulated[second])}."
+        sentence += f"{name_of(second, metric in emulated[second])}."
     support = []
     difference = pair.change.difference
     if isinstance(difference, Estimate):

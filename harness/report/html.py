@@ -7,11 +7,9 @@ elsewhere. Trial details are packed by gzip in chunks, unpacked when one is open
 """
 
 import base64
-import gzip
 import hashlib
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from types import MappingProxyType
@@ -21,20 +19,17 @@ import jinja2
 from markupsafe import Markup
 
 from harness.report.format import Cell, CellState, milliseconds, percent
+from harness.report.page_data import base64_of, embed_json, pack_trials, page_data
 from harness.report.view import (
     Bar,
     BarKind,
-    ComparisonView,
     PlainTable,
     ReportView,
-    TrialView,
-    TurnView,
     WaterfallView,
 )
 
-__all__ = ["AudioClip", "embed_json", "render_html"]
+__all__ = ["AudioClip", "render_html"]
 
-CHUNK = 64
 _STAGES = (
     ("stt", "STT"),
     ("endpointing", "Endpointing"),
@@ -102,173 +97,6 @@ class _WaterfallGroup:
 
     candidate: int
     rows: tuple[_WaterfallRow, ...] = field(default_factory=tuple)
-
-
-def embed_json(value: object) -> Markup:
-    """Return JSON that no HTML parser can leave: ``<``, ``>``, ``&`` and U+2028/9 are escaped."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in ("<", ">", "&", "\u2028", "\u2029"):
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    # A lone surrogate in a provider's text cannot be written as UTF-8.
-    return Markup(text.encode("utf-8", "backslashreplace").decode("utf-8"))  # noqa: S704
-
-
-def _micro(ns: int | None) -> int | None:
-    return None if ns is None else round(ns / 1000)
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
-
-
-def _clean(value: float | None) -> float | None:
-    if value is None or not math.isfinite(value):
-        return None
-    return round(value, 4)
-
-
-def _turn(turn: TurnView) -> dict[str, Any]:
-    return {
-        "s": None if turn.speech is None else [_micro(turn.speech[0]), _micro(turn.speech[1])],
-        "e": _micro(turn.audio_end_ns),
-        "w": _base64(turn.speech_peaks),
-        "b": [
-            [bar.label, bar.stage, bar.kind.value, _micro(bar.start_ns), _micro(bar.end_ns)]
-            for bar in turn.bars
-        ],
-        "m": [[name, _micro(at)] for name, at in turn.marks],
-        "x": [[each.kind, each.text, _micro(each.at_ns), each.late] for each in turn.transcripts],
-        "q": [
-            {
-                "i": each.id,
-                "s": each.stage,
-                "c": each.cause,
-                "p": each.parent,
-                "x": each.cancelled,
-                "a": _micro(each.start_ns),
-                "e": _micro(each.end_ns),
-                "t": [_micro(at) for at in each.arrivals],
-                "l": each.lines,
-                "f": each.failure,
-            }
-            for each in turn.requests
-        ],
-        "r": None
-        if turn.reply is None
-        else {
-            "g": [[_micro(start), _micro(end)] for start, end in turn.reply.segments],
-            "p": _base64(turn.reply.peaks),
-            "o": turn.reply.audio,
-        },
-        "d": [[piece.kind.value, piece.reference, piece.heard] for piece in turn.pieces],
-        "y": turn.reply_text,
-        "o": turn.reported,
-    }
-
-
-def _chunks(trials: Sequence[TrialView]) -> list[Markup]:
-    packed: list[Markup] = []
-    for first in range(0, len(trials), CHUNK):
-        part = [
-            {"t": [_turn(turn) for turn in trial.turns], "f": trial.facts}
-            for trial in trials[first : first + CHUNK]
-        ]
-        text = json.dumps(part, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        octets = text.encode("utf-8", "backslashreplace")
-        # Without a time stamp: the same run gives the same page.
-        packed.append(Markup(_base64(gzip.compress(octets, 5, mtime=0))))  # noqa: S704
-    return packed
-
-
-def _trial_rows(view: ReportView) -> dict[str, Any]:
-    tags: dict[tuple[str, ...], int] = {}
-    trials = view.trials
-    return {
-        "id": [trial.id for trial in trials],
-        "c": [trial.candidate for trial in trials],
-        "u": [trial.utterance for trial in trials],
-        "s": [trial.status.value for trial in trials],
-        "f": [trial.failure for trial in trials],
-        # Rare: most trials have nothing to say.
-        "n": {str(k): trial.note for k, trial in enumerate(trials) if trial.note},
-        "g": [tags.setdefault(trial.tags, len(tags)) for trial in trials],
-        "tags": [list(each) for each in tags],
-        "v": [
-            [_clean(trial.values[k]) for trial in trials] for k in range(len(view.trial_metrics))
-        ],
-    }
-
-
-def _paired(comparison: ComparisonView) -> dict[str, Any]:
-    return {
-        "unit": comparison.unit,
-        "emulated": comparison.emulated,
-        "low": _clean(comparison.difference.low),
-        "high": _clean(comparison.difference.high),
-        "point": _clean(comparison.difference.value),
-        "points": [
-            [point.utterance, _clean(point.difference)]
-            for point in sorted(comparison.points, key=lambda each: each.difference)
-        ],
-    }
-
-
-def _coordinate(cell: Cell) -> dict[str, float | None]:
-    return {"v": _clean(cell.value), "l": _clean(cell.low), "h": _clean(cell.high)}
-
-
-def _data(view: ReportView) -> dict[str, Any]:
-    emulated = {column.metric for column in view.distributions if column.emulated}
-    return {
-        "candidates": [
-            {"name": each.name, "emulated": each.emulated, "voice": each.voice}
-            for each in view.candidates
-        ],
-        "metrics": [
-            {"id": metric, "name": name, "unit": unit, "emulated": metric in emulated}
-            for metric, name, unit in view.trial_metrics
-        ],
-        "ecdf": [
-            {
-                "name": each.name,
-                "unit": each.unit,
-                "emulated": each.emulated,
-                "curves": [
-                    {
-                        "c": curve.candidate,
-                        "x": [_clean(value) for value, _ in curve.points],
-                        "p": [_clean(share) for _, share in curve.points],
-                        "n": curve.n,
-                        "f": curve.failures,
-                        "q": [
-                            [label, cell.text, cell.interval, cell.state.value, cell.emulated]
-                            for label, cell in curve.quantiles
-                        ],
-                    }
-                    for curve in each.curves
-                ],
-            }
-            for each in view.distributions
-        ],
-        "paired": [_paired(each) for each in view.comparisons],
-        "pareto": [
-            {
-                "c": point.candidate,
-                "x": _coordinate(point.latency),
-                "y": _coordinate(point.error),
-                "front": point.on_front,
-                "tip": f"{view.candidates[point.candidate].name}\n{point.latency.text} "
-                f"({point.latency.interval})\nWER {point.error.text} ({point.error.interval})",
-            }
-            for point in view.pareto
-            if point.latency.value is not None
-            and math.isfinite(point.latency.value)
-            and point.error.value is not None
-        ],
-        "latency": view.latency_name,
-        "chunk": CHUNK,
-        "trials": _trial_rows(view) if view.trials else None,
-    }
 
 
 def _sparks(view: ReportView) -> list[dict[int, tuple[_Mark, ...]]]:
@@ -465,7 +293,7 @@ def _asset(name: str) -> str:
 
 
 def _image(svg: str | None) -> str | None:
-    return None if svg is None else f"data:image/svg+xml;base64,{_base64(svg.encode('utf-8'))}"
+    return None if svg is None else f"data:image/svg+xml;base64,{base64_of(svg.encode('utf-8'))}"
 
 
 def render_html(
@@ -502,7 +330,7 @@ def render_html(
         )
     )
     clips = {
-        f"{trial}.{turn}": f"data:{clip.media_type};base64,{_base64(clip.data)}"
+        f"{trial}.{turn}": f"data:{clip.media_type};base64,{base64_of(clip.data)}"
         for (trial, turn), clip in audio.items()
     }
     return template.render(
@@ -522,7 +350,7 @@ def render_html(
         css=Markup(_asset("report.css")),  # noqa: S704
         script=Markup(script),  # noqa: S704
         theme_script=Markup(theme),  # noqa: S704
-        data=embed_json(_data(view)),
-        chunks=_chunks(view.trials),
+        data=embed_json(page_data(view)),
+        chunks=pack_trials(view.trials),
         audio=embed_json(clips),
     )

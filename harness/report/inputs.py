@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.analysis.comparison import Comparison
 from harness.analysis.summary import RunSummary
 from harness.analysis.validity import Caution
 from harness.domain.suite import Suite
@@ -37,6 +38,8 @@ class RunData:
         seed: of the order of trials.
         ended: reasons by candidate that ended early.
         verdict: where the run was gated.
+        comparison: made by a setting or against another run; shown in place of the comparison of
+            this run's candidates.
         self_error: the harness's own error on this machine, where it was measured.
         extra: further tables, shown as they are.
         speech_peaks: by utterance, from :func:`peaks_of` over the speech.
@@ -57,6 +60,7 @@ class RunData:
     seed: int | None = None
     ended: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     verdict: VerdictView | None = None
+    comparison: Comparison | None = None
     self_error: PlainTable | FactTable | None = None
     extra: tuple[PlainTable, ...] = ()
     speech_peaks: Mapping[str, bytes] = field(default_factory=lambda: MappingProxyType({}))

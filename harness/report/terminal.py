@@ -1,7 +1,7 @@
 """Tables and bars for a terminal, as rich renderables; the command line prints them."""
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -10,9 +10,25 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.report.format import DASH, Cell, CellState, milliseconds, percent
-from harness.report.view import Bar, BarKind, ReportView, TrialView, TurnView, VerdictKind
+from harness.report.view import (
+    Bar,
+    BarKind,
+    ComparisonView,
+    ReportView,
+    TrialView,
+    TurnView,
+    VerdictKind,
+)
 
-__all__ = ["answer", "budget_table", "failure_table", "headline_table", "show_trial", "time_table"]
+__all__ = [
+    "answer",
+    "budget_table",
+    "comparison_table",
+    "failure_table",
+    "headline_table",
+    "show_trial",
+    "time_table",
+]
 
 _STAGE_STYLES = {
     "stt": "cyan",
@@ -188,6 +204,32 @@ def time_table(view: ReportView, *, width: int = 44) -> Table:
             Group(_stacked(each.bars, longest, width), shares),
         )
         before = each.candidate
+    return table
+
+
+def comparison_table(view: Sequence[ComparisonView]) -> Table:
+    """Return comparisons, one line each; what could not be told from chance is dim."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("Metric", style="bold")
+    table.add_column("Candidate against reference")
+    for name in ("Difference", "Ratio", "p", "Could have seen"):
+        table.add_column(name, justify="right")
+    before = ""
+    for each in view:
+        sides = _safe(f"{each.candidate} against {each.reference}")
+        if each.emulated:
+            sides.append(" ")
+            sides.append("EMULATED", style=EMULATED)
+        repeated = sides.plain == before
+        before = sides.plain
+        table.add_row(
+            _safe(each.name),
+            "" if repeated else sides,
+            _cell(each.difference),
+            _cell(each.ratio),
+            Text(each.p_value, style="bold" if each.detected else "dim"),
+            Text(each.detectable, style="dim"),
+        )
     return table
 
 

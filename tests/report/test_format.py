@@ -22,6 +22,7 @@ from harness.report.format import (
 
 
 def make_estimate(point: float, low: float, high: float | TimedOut) -> Estimate:
+    """Return an estimate with these ends."""
     return Estimate(
         point=point,
         low=low,

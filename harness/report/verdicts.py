@@ -1,0 +1,131 @@
+"""The gate's verdict, and the harness's own error, in the words of the report."""
+
+import math
+from collections.abc import Sequence
+
+from harness.analysis.definitions import METRICS
+from harness.analysis.gate_rule import Verdict
+from harness.analysis.selferror import SelfError
+from harness.analysis.verdict import GateVerdict, JudgedBudget
+from harness.domain.suite import BudgetKind
+from harness.report.format import (
+    CellState,
+    Unit,
+    cell,
+    count,
+    decimal,
+    milliseconds,
+    percent,
+    quantity,
+)
+from harness.report.view import BudgetView, PlainTable, VerdictKind, VerdictView
+
+__all__ = ["self_error_table", "verdict_view"]
+
+_KINDS = {
+    Verdict.PASS: VerdictKind.PASS,
+    Verdict.FAIL: VerdictKind.FAIL,
+    Verdict.INCONCLUSIVE: VerdictKind.INCONCLUSIVE,
+}
+NANOSECONDS_PER_MS = 1_000_000
+
+
+def _unit(metric: str) -> Unit:
+    return Unit(METRICS[metric].unit) if metric in METRICS else Unit.RATE
+
+
+def _worse(metric: str) -> str:
+    if metric in METRICS and METRICS[metric].unit == "ms":
+        return "slower"
+    return "worse" if metric in METRICS and METRICS[metric].better == "higher" else "more"
+
+
+def _limit(judged: JudgedBudget) -> str:
+    budget = judged.budget
+    floor = budget.metric in METRICS and METRICS[budget.metric].better == "higher"
+    match judged.limit.kind:
+        case "ratio":
+            more = percent(judged.limit.limit - 1.0, 0)
+            return f"at most {more} {_worse(budget.metric)} than {judged.reference}"
+        case "increase":
+            points = decimal(judged.limit.limit * 100, 1)
+            return f"at most {points} points more than {judged.reference}"
+        case "absolute":
+            word = "at least" if floor else "at most"
+            return f"{word} {quantity(budget.limit, _unit(budget.metric))}"
+
+
+def _margin(judged: JudgedBudget) -> str:
+    margin = judged.ruling.margin
+    if margin is None:
+        return ""
+    if math.isinf(margin):
+        return "timed out"
+    beyond = " beyond" if margin < 0 else ""
+    budget = judged.budget
+    match judged.limit.kind:
+        case "ratio" | "increase":
+            return f"{decimal(abs(margin) * 100, 1)} points{beyond}"
+        case "absolute":
+            if budget.metric in METRICS and METRICS[budget.metric].better == "higher":
+                # Judged by the reciprocal: the distance has no unit that a reader knows.
+                return "below the floor" if margin < 0 else "above the floor"
+            return f"{quantity(abs(margin), _unit(budget.metric))}{beyond}"
+
+
+def _budget(judged: JudgedBudget) -> BudgetView:
+    budget = judged.budget
+    unit = _unit(budget.metric)
+    shown = cell(judged.measured, unit)
+    measured = shown.text
+    if shown.state is CellState.VALUE and shown.interval:
+        measured += f" ({shown.interval})"
+    if budget.kind is BudgetKind.RELATIVE and judged.measured_reference is not None:
+        measured += f" against {cell(judged.measured_reference, unit).text}"
+    kind = _KINDS[judged.ruling.verdict]
+    return BudgetView(
+        budget=f"{budget.metric} {budget.statistic}",
+        candidate=judged.candidate,
+        measured=measured,
+        limit=_limit(judged),
+        margin=_margin(judged),
+        kind=kind,
+        reason=judged.ruling.reason,
+        emulated=judged.emulated,
+    )
+
+
+def verdict_view(verdict: GateVerdict) -> VerdictView:
+    """Return a gate's verdict as reports show it, with what casts doubt on the run."""
+    further = [each for each in verdict.doubts if each != verdict.reason]
+    return VerdictView(
+        kind=_KINDS[verdict.verdict],
+        reason="; ".join((verdict.reason, *further)),
+        budgets=tuple(_budget(each) for each in verdict.budgets),
+    )
+
+
+def self_error_table(errors: Sequence[SelfError]) -> PlainTable:
+    """Return the harness's own error, mark by mark, over undisturbed trials."""
+
+    def shown(value: float | None) -> str:
+        return "no undisturbed trial" if value is None else milliseconds(value * NANOSECONDS_PER_MS)
+
+    return PlainTable(
+        title="The harness's own error",
+        columns=("Mark", "Stamped by", "n", "p50", "p99", "Largest", "Disturbed, left out"),
+        rows=tuple(
+            (
+                each.what,
+                each.kind,
+                count(each.n),
+                shown(each.p50),
+                shown(each.p99),
+                shown(each.largest),
+                percent(each.disturbed),
+            )
+            for each in errors
+        ),
+        note="Each mark minus the instant at which the gateway sent what it marks, on one clock; "
+        "for the response, what neither an injected delay nor a known wait explains.",
+    )
