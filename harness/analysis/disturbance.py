@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from harness.analysis.critical_path import critical_path
 from harness.analysis.metrics import MILLISECOND, Missing
 from harness.domain.timeline import Mark
-from harness.domain.trial import FailedTrial, Stall, Trial, Turn
+from harness.domain.trial import Cause, FailedTrial, Stall, Trial, Turn
 
 __all__ = ["STALL_LIMIT_NS", "Disturbance", "Selection", "disturbance", "select"]
 
@@ -66,7 +66,8 @@ def _window(turn: Turn, ended_ns: int) -> tuple[tuple[int, int], ...]:
     legs = critical_path(turn)
     if not isinstance(legs, Missing) and legs:
         return ((legs[0].start.at_ns, legs[-1].end.at_ns),)
-    if speech_end is not None and audible is not None:
+    alone = any(request.cause is Cause.FIXED for request in turn.requests)
+    if speech_end is not None and audible is not None and not alone:
         return ((min(speech_end, audible), max(speech_end, audible)),)
     found = [
         (min(request.marks.values()), max(request.marks.values()))
