@@ -6,6 +6,8 @@ from rich.text import Text
 __all__ = ["make_console", "safe"]
 
 _LOG_WIDTH = 140
+# Spaces that numbers are set with; Python does not call them printable.
+_SPACES = "\u00a0\u202f\u2009"
 
 
 def make_console() -> Console:
@@ -18,5 +20,6 @@ def make_console() -> Console:
 
 def safe(text: str, style: str = "") -> Text:
     """Return a provider's or a dataset's text on one line, with nothing that a terminal obeys."""
-    kept = "".join(each if each.isprintable() else "\ufffd" for each in " ".join(text.split()))
+    line = " ".join(text.splitlines()).replace("\t", " ")
+    kept = "".join(each if each.isprintable() or each in _SPACES else "\ufffd" for each in line)
     return Text(kept, style=style)
