@@ -7,6 +7,7 @@ the recogniser would in one process: without that its errors multiply.
 
 import asyncio
 import importlib.util
+import os
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -104,13 +105,13 @@ class RecogniserPool:
 
     Args:
         size: how many workers are started and warm from the beginning.
-        most: how many there can be. The pool grows while more utterances are heard at once; an
-            utterance that finds all lent waits with its audio in memory. A worker takes about
-            100 MB, and a processor carries six or so in real time.
+        most: how many there can be; None for two a processor. The pool grows while more utterances
+            are heard at once; one that finds all lent waits with its audio in memory. A worker
+            takes about 100 MB.
     """
 
-    def __init__(self, size: int, most: int = 12) -> None:
-        self._most = max(size, most)
+    def __init__(self, size: int, most: int | None = None) -> None:
+        self._most = max(size, 2 * (os.cpu_count() or 1) if most is None else most)
         self._workers = [Worker(_MODULE) for _ in range(size)]
         self._free = deque(self._workers)
         self._queue: deque[asyncio.Future[Worker]] = deque()

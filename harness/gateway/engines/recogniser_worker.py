@@ -82,7 +82,8 @@ class _Recogniser:
 
 def main() -> None:
     """Serve until standard input ends."""
-    serve(_Recogniser().handle)
+    # Steady work gives way to the event loops of the gateway and of the harness.
+    serve(_Recogniser().handle, nice=5)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,6 @@ Message = tuple[dict[str, Any], bytes]
 
 _LENGTHS = struct.Struct("<II")
 _MAX_MESSAGE = 256 * 1024 * 1024
-# Engines give way to the event loops of the gateway and of the harness.
-_NICE = 5
 
 
 class WorkerDied(Exception):  # noqa: N818  # what happened, not an error of the caller
@@ -170,14 +168,15 @@ def _messages(stream: BinaryIO) -> Iterator[Message]:
         yield json.loads(head), payload
 
 
-def serve(handle: Callable[[dict[str, Any], bytes], Iterator[Message]]) -> None:
+def serve(handle: Callable[[dict[str, Any], bytes], Iterator[Message]], *, nice: int = 0) -> None:
     """Answer messages until standard input ends; runs in the worker process.
 
     Args:
         handle: yields the answers to one message; each answer's header carries the request's id.
+        nice: how far the process gives way to others.
     """
     with contextlib.suppress(OSError):
-        os.nice(_NICE)
+        os.nice(nice)
     # Libraries that print must not write into the stream of messages.
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
