@@ -63,8 +63,8 @@ def paired_evidence(
     Args:
         candidate: one metric of the candidate.
         reference: the same of the reference, in the same run.
-        limit: of kind ``ratio``, or ``increase`` in the metric's unit ("no more than 50 ms slower"),
-            which also serves metrics that may be negative.
+        limit: of kind ``ratio``, or ``increase`` in the metric's unit ("no more than 50 ms
+            slower"), which also serves metrics that may be negative.
         share: 0.5, or the percentile that is limited.
         budgets: how many the gate has in all; the level is alpha over it.
         alpha: of the whole gate; in sequential mode that of the present look.

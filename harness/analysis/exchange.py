@@ -140,7 +140,7 @@ def rank_scores(
     gaps: NDArray[np.float64], owners: NDArray[np.int64], utterances: int, shift: float = 0.0
 ) -> NDArray[np.float64]:
     """Return each utterance's Wilcoxon score: pairs above the shift less those below, halved."""
-    signs = np.sign(gaps - shift)
+    signs = np.sign(gap(gaps, shift))
     return 0.5 * np.bincount(owners, weights=signs, minlength=utterances).astype(np.float64)
 
 

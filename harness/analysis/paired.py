@@ -141,15 +141,13 @@ def compare(
         ratio: Statistic = in_logs
         detectable = math.inf
     else:
-        ratio = _interval(in_logs, candidate, reference, confidence, f"ratio of {method}", log=True)
+        ratio = _interval(in_logs, confidence, f"ratio of {method}", log=True)
         reach = in_logs.critical(alpha) + normal_quantile(POWER) * in_logs.deviation
         detectable = math.exp(reach) if reach < 700 else math.inf
     return Change(
         share=share,
         ratio=ratio,
-        difference=_interval(
-            in_units, candidate, reference, confidence, f"difference of {method}", log=False
-        ),
+        difference=_interval(in_units, confidence, f"difference of {method}", log=False),
         p_value=two_sided,
         p_slower=up,
         detectable_ratio=detectable,
@@ -159,15 +157,15 @@ def compare(
     )
 
 
-def _interval(
-    shift: Shift, candidate: Sample, reference: Sample, confidence: float, method: str, *, log: bool
-) -> Statistic:
+def _interval(shift: Shift, confidence: float, method: str, *, log: bool) -> Statistic:
     """Return a shift with its interval, as a ratio or a difference."""
-    n = int(shift.sides.candidate.size + shift.sides.reference.size)
-    failures = candidate.failures + reference.failures
-    if math.isinf(quantile(shift.sides.candidate, shift.share)) or shift.point == math.inf:
-        return TimedOut(n=candidate.n, failures=candidate.failures)
-    if math.isinf(shift.point) or math.isinf(quantile(shift.sides.reference, shift.share)):
+    ours, theirs = shift.sides.candidate, shift.sides.reference
+    n = int(ours.size + theirs.size)
+    lost = int(np.count_nonzero(np.isinf(ours)))
+    failures = lost + int(np.count_nonzero(np.isinf(theirs)))
+    if shift.point == math.inf or math.isinf(quantile(ours, shift.share)):
+        return TimedOut(n=int(ours.size), failures=lost)
+    if math.isinf(shift.point) or math.isinf(quantile(theirs, shift.share)):
         return Unsupported(
             reason="the reference's value falls among its failures",
             needed=0,
@@ -183,11 +181,11 @@ def _interval(
     if log:
         point, low = math.exp(point), math.exp(low) if low > -700 else 0.0
         high = math.exp(high) if high < 700 else math.inf
-    among = math.isinf(high) and candidate.failures > 0
+    among = math.isinf(high) and lost > 0
     return Estimate(
         point=point,
         low=low,
-        high=TimedOut(n=candidate.n, failures=candidate.failures) if among else high,
+        high=TimedOut(n=int(ours.size), failures=lost) if among else high,
         confidence=confidence,
         n=n,
         effective_n=float(n),
