@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analysis.distributions import student_quantile, student_sf
+from harness.analysis.distributions import normal_quantile, student_quantile, student_sf
 from harness.analysis.estimate import Estimate, estimate_rate
 from harness.analysis.evidence import baseline_evidence, paired_evidence
-from harness.analysis.exchange import Blocks
+from harness.analysis.exchange import Blocks, exchange_tail, pair_up
 from harness.analysis.gate_rule import GateResult, Limit, Ruling, Verdict, combine, rule
 from harness.analysis.quantile import quantile
 from harness.analysis.sequential import look_sizes, measure_until_clear
@@ -162,6 +162,47 @@ def estimators(scenario: str, n: int, seed: int, level: float = 0.01) -> dict[st
     return {name: (int(k[0]), int(k[1])) for name, k in counts.items()}
 
 
+def tail_estimators(
+    scenario: str, n: int, seed: int, level: float = 0.01
+) -> dict[str, tuple[int, int, int]]:
+    """Count alarms of the tests tried for p95: (unchanged, +50 %, +50 % of the tail only)."""
+    random = np.random.default_rng([seed, 8, SCENARIOS.index(scenario)])
+    names = (
+        "exchange of trials (chosen)",
+        "exchange, sides centred first",
+        "exchange of utterances",
+    )
+    counts = {name: [0, 0, 0] for name in (*names, "bootstrap of utterances, normal interval")}
+    bar = math.log(P95.limit)
+    z = normal_quantile(1.0 - level)
+    for _ in range(n):
+        twin = draw(scenario, random)
+        cases = (twin, slow_down(twin, 1.5), slow_down(twin, 1.5, "tail"))
+        for case, each in enumerate(cases):
+            logs = Twin(candidate=np.log(each.candidate), reference=np.log(each.reference))
+            sides = pair_up(*logs.samples())
+            point = quantile(sides.candidate, 0.95) - quantile(sides.reference, 0.95)
+            if point <= bar:
+                continue
+            centred = sides.map_candidate(sides.candidate - point)
+            nulls = (
+                exchange_tail(sides, 0.95, draws=1_999, blocks="trials"),
+                exchange_tail(centred, 0.95, draws=1_999, blocks="trials"),
+                exchange_tail(sides, 0.95, draws=1_999, blocks="utterances"),
+            )
+            for name, null in zip(names, nulls, strict=True):
+                p_value = (1 + np.count_nonzero(null >= point - 1e-12)) / 2_000
+                counts[name][case] += bool(p_value <= level)
+            drawn = random.integers(0, 24, (400, 24))
+            ends = [
+                np.quantile(side[drawn].reshape(400, -1), 0.95, axis=1, method="inverted_cdf")
+                for side in (logs.candidate, logs.reference)
+            ]
+            deviation = float(np.std(ends[0] - ends[1]))
+            counts["bootstrap of utterances, normal interval"][case] += point > z * deviation
+    return {name: (int(k[0]), int(k[1]), int(k[2])) for name, k in counts.items()}
+
+
 def _gaps(a: Array, b: Array) -> Array:
     gaps: Array = a[:, :, None] - b[:, None, :]
     return gaps.reshape(a.shape[0], -1)
@@ -259,6 +300,22 @@ def correlated(n: int, seed: int) -> dict[str, int]:
     return counts
 
 
+def tail_rows(n: int) -> list[str]:
+    """Return Markdown lines of the tests tried for p95."""
+    lines = [
+        f"### Tests tried for p95, all at 1 % and the 20 % budget ({n} simulations)",
+        "",
+        "| scenario | test | alarms, unchanged % | found, +50 % % | found, +50 % of the tail % |",
+        "|---|---|---|---|---|",
+    ]
+    for scenario in SCENARIOS:
+        for name, counts in tail_estimators(scenario, n, SEED).items():
+            lines.append(
+                f"| {scenario} | {name} | " + " | ".join(share_of(k, n) for k in counts) + " |"
+            )
+    return [*lines, ""]
+
+
 def verdict_rows(title: str, table: dict[str, dict[str, dict[str, int]]], n: int) -> list[str]:
     """Return Markdown lines of verdict shares by scenario and case."""
     lines = [
@@ -331,6 +388,7 @@ def report(scale: float) -> str:
             tried,
             few,
         ),
+        *tail_rows(few),
         f"### Sequential: up to 10 repeats, four looks ({few} simulations a row)",
         "",
         "| scenario | case | FAIL % | PASS % | INCONCLUSIVE % | trials used, of the most % |",

@@ -23,7 +23,7 @@ from harness.analysis.evidence import (
     rate_evidence,
 )
 from harness.analysis.gate_rule import Evidence, Limit, Ruling, Verdict, combine, rule
-from harness.analysis.paired import RateChange, compare_rates
+from harness.analysis.paired import RateChange, compare, compare_rates
 from harness.analysis.resample import estimate_ratio_of_sums
 from harness.analysis.simulate import SCENARIOS, Plan, draw, slow_down
 
@@ -168,6 +168,57 @@ class TestMonotone:
             assert after.verdict is Verdict.FAIL
             assert gone.verdict is Verdict.FAIL
         assert gone.verdict is not Verdict.PASS
+
+
+class TestAnything:
+    """Whatever was measured is judged, and never passes or fails by error."""
+
+    @settings(deadline=None, max_examples=150)
+    @given(
+        seed=st.integers(0, 1_000_000),
+        sizes=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+        utterances=st.integers(1, 30),
+        share=st.sampled_from([0.5, 0.9, 0.95]),
+        lost=st.sampled_from([0.0, 0.1, 0.6, 1.0]),
+        shape=st.sampled_from(["lognormal", "ties", "constant", "negative"]),
+    )
+    def test_any_two_samples_have_a_verdict(
+        self,
+        *,
+        seed: int,
+        sizes: tuple[int, int],
+        utterances: int,
+        share: float,
+        lost: float,
+        shape: str,
+    ) -> None:
+        """Unequal, unpaired, tied, failing or negative trials; x against x does not FAIL."""
+        random = np.random.default_rng(seed)
+        sides = []
+        for n in sizes:
+            values = {
+                "lognormal": random.lognormal(0, 1, n),
+                "ties": np.round(random.lognormal(0, 1, n)),
+                "constant": np.full(n, 3.0),
+                "negative": random.normal(0, 1, n),
+            }[shape]
+            sides.append(
+                Sample.of(
+                    values,
+                    failed=random.random(n) < lost,
+                    clusters=random.integers(0, utterances, n),
+                )
+            )
+        a, b = sides
+        assert rule(RATIO, paired_evidence(a, b, RATIO, share=share)).reason
+        absolute = Limit(kind="absolute", limit=5.0, mde=9.0)
+        assert rule(absolute, absolute_evidence(a, absolute, share=share)).reason
+        change = compare(a, b, share=share)
+        assert isinstance(change, Unsupported) or 0.0 <= change.p_value <= 1.0
+        same = rule(RATIO, paired_evidence(a, a, RATIO, share=share))
+        assert same.verdict is not Verdict.FAIL
+        if lost == 1.0:
+            assert same.verdict is Verdict.INCONCLUSIVE
 
 
 class TestPaired:
