@@ -28,6 +28,14 @@ from harness.pipeline.bodies import ChatBody, SpeechBody, read_chat, read_speech
 from harness.pipeline.failures import chat_failure, speech_failure
 from harness.pipeline.recording import Call, Exchange, Node, Recorder, Stamp
 from harness.pipeline.sink import PlayoutClock
+from harness.pipeline.socket_reading import (
+    join_transcripts,
+    listen_request,
+    read_spoken,
+    released_by,
+    socket_connection,
+    spoken_failure,
+)
 
 __all__ = ["Schedule", "assemble"]
 
@@ -82,7 +90,11 @@ class _Marks:
 
 
 def _connection(exchange: Exchange) -> tuple[Connection, tuple[Wait, ...], Stamp | None]:
-    """Read httpcore's trace: how the connection was had, and what was waited for."""
+    """Read the trace: how the connection was had, what was waited for, when the request was out."""
+    if exchange.dialect is not None:
+        connection, socket_waits = socket_connection(exchange)
+        released = released_by(exchange) if exchange.sends else None
+        return connection, socket_waits, exchange.sent if released is None else released.at
     waits: list[Wait] = []
     opened: dict[str, int] = {}
     rtt: int | None = None
@@ -197,20 +209,23 @@ class _Assembler:
     def tts(self, call: Call, llm_calls: list[Call]) -> Request:
         marks = _Marks()
         source = self._source(call, llm_calls)
-        handed = call.pieces[0][0] if call.pieces else call.opened
+        exchange = call.exchanges[-1] if call.exchanges else None
+        handed, before = _handed(call, exchange)
         text = call.text or "".join(piece for _, piece in call.pieces)
         marks.put(Mark.LLM_FIRST_SENTENCE, handed)
         marks.put(Mark.TTS_REQUEST, handed)
         if source is not None:
-            marks.put(Mark.SENTENCE_RECEIVED, self._sentence_received(call, source, text))
+            received = self._sentence_received(call, source, text, before)
+            if received is not None and received.ns <= handed.ns:
+                marks.put(Mark.SENTENCE_RECEIVED, received)
         waits: tuple[Wait, ...] = ()
         connection: Connection | None = None
         facts: dict[str, object] = dict(call.facts)
         failure: Failure | None = None
         arrivals: tuple[Arrival, ...] = ()
-        if call.exchanges:
-            exchange = call.exchanges[-1]
-            body: SpeechBody = read_speech(exchange)
+        if exchange is not None:
+            spoken = exchange.dialect is not None
+            body: SpeechBody = read_spoken(exchange) if spoken else read_speech(exchange)
             connection, waits, sent = _connection(exchange)
             marks.put(Mark.TTS_SENT, sent)
             marks.put(Mark.TTS_HEADER, body.header)
@@ -224,7 +239,11 @@ class _Assembler:
             arrivals = tuple(
                 Arrival(received_ns=at.ns, at_ns=None, size=size) for at, size in body.arrivals
             )
-            failure = speech_failure(exchange, body, self.redact)
+            judge = spoken_failure if spoken else speech_failure
+            failure = judge(exchange, body, self.redact)
+            if spoken:
+                for message in exchange.messages:
+                    facts.update(exchange.dialect.facts(message.data))
         facts["characters"] = len(text)
         node = call.node
         streamed = bool(call.pieces)
@@ -259,11 +278,19 @@ class _Assembler:
         earlier = [each for each in llm_calls if each.opened.ns <= call.opened.ns]
         return earlier[-1] if earlier else None
 
-    def _sentence_received(self, call: Call, source: Call, text: str) -> Stamp | None:
+    def _sentence_received(
+        self, call: Call, source: Call, text: str, streamed_before: int
+    ) -> Stamp | None:
         """Return when the bytes arrived that let this text go.
 
         A sentence goes when text follows it, or when the reply ends. The piece that brought it is
         found by counting characters other than spaces.
+
+        Args:
+            call: the TTS call.
+            source: the LLM call that the text is from.
+            text: the call's text.
+            streamed_before: of a stream, how many characters were not yet enough.
         """
         node = call.node
         body = self.bodies.get(source.index)
@@ -275,7 +302,7 @@ class _Assembler:
             for each in self.recorder.calls
             if each.stage is Stage.TTS and each.node is node and each.index < call.index
         )
-        needed = before + (_squeezed(text) if not call.pieces else 0)
+        needed = before + (_squeezed(text) if not call.pieces else streamed_before)
         trigger = _first_beyond(node.pieces, needed)
         deltas = [delta for delta in body.deltas if delta.text]
         if trigger is None:
@@ -292,8 +319,30 @@ class _Assembler:
                 node_times = [at for at, _ in source.node.pieces]
                 if len(node_times) == len(deltas) and _filtered(node, source.node):
                     return held[-1] if held else delta.at
-                return delta.at if delta.at.ns <= call.opened.ns else None
+                return delta.at
         return None
+
+
+def _handed(call: Call, exchange: Exchange | None) -> tuple[Stamp, int]:
+    """Return when the TTS client had the text of its first request.
+
+    Also how many characters other than spaces it had been given before and had not sufficed. A
+    client that takes text as it comes may itself wait for a whole sentence, and a server may: that
+    wait is for the LLM, and no part of the synthesis.
+    """
+    if not call.pieces:
+        return call.opened, 0
+    if exchange is None or exchange.dialect is None:
+        return call.pieces[0][0], 0
+    trigger = exchange.dialect.trigger([text for _, text in call.pieces])
+    if trigger is not None:
+        before = sum(_squeezed(text) for _, text in call.pieces[:trigger])
+        return call.pieces[trigger][0], before
+    whole = sum(_squeezed(text) for _, text in call.pieces)
+    node = call.node
+    if node is not None and node.input_ended is not None:
+        return node.input_ended, whole
+    return call.pieces[-1][0], whole
 
 
 def _filtered(tts_node: Node, llm_node: Node) -> bool:
@@ -421,6 +470,7 @@ def assemble(
 ) -> Turn:
     """Build the turn that the probes saw."""
     work = _Assembler(recorder, redact)
+    join_transcripts(recorder)
     marks = _Marks()
     if schedule.speech_start_ns is not None and schedule.speech_end_ns is not None:
         marks.at[Mark.SPEECH_START] = schedule.speech_start_ns
@@ -473,10 +523,9 @@ def assemble(
     later = [each for each in recorder.problems if each not in recorder.turn_problems()]
     if later:
         recorder.stt_facts["error_after_commit"] = redact(str(later[0].error).splitlines()[0][:300])
-    if recorder.stt_facts:
-        requests.append(
-            Request(id="stt0", stage=Stage.STT, cause=Cause.STREAM, facts=dict(recorder.stt_facts))
-        )
+    heard = listen_request(recorder, redact)
+    if heard is not None:
+        requests.append(heard)
     for call in recorder.calls:
         if call.stage is Stage.LLM:
             position = llm_calls.index(call)

@@ -13,15 +13,23 @@ from livekit.agents import APIConnectOptions, llm, stt, tts
 from harness.domain.driver import PlayableUtterance
 from harness.domain.suite import Candidate, Suite
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import Failure, FailureKind, Request, TrialKey, Turn
+from harness.domain.trial import (
+    Failure,
+    FailureKind,
+    Request,
+    TrialKey,
+    Turn,
+    Wait,
+    WaitCause,
+)
 from harness.pipeline.failures import failure_of
 from harness.pipeline.health import Watch
 from harness.pipeline.place import Place
 from harness.pipeline.probes import probe_llm, probe_tts
 from harness.pipeline.providers import make_client
-from harness.pipeline.recording import Recorder
+from harness.pipeline.recording import Recorder, Stamp
 from harness.pipeline.reply_check import reply_fault
-from harness.pipeline.source import PIPELINE_RATE, Line, room_tone
+from harness.pipeline.source import PIPELINE_RATE, Line, PacedInput, room_tone
 
 __all__ = [
     "Base",
@@ -29,6 +37,7 @@ __all__ = [
     "audio_failure",
     "connect_options",
     "line_for",
+    "note_speech_sent",
     "primary_failure",
     "quiet_livekit",
     "wait_until",
@@ -108,6 +117,27 @@ def line_for(utterance: PlayableUtterance, suite: Suite) -> Line:
         lead_in_frames=LEAD_IN_MS // suite.frame_ms,
         trailing=trailing,
     )
+
+
+def note_speech_sent(recorder: Recorder, source: PacedInput) -> None:
+    """Write down when the message with the last speech sample went to the STT's transport.
+
+    A client may send larger packets than the frames it is given: then it waits for the frame that
+    fills the packet, which is known to the nanosecond and no work of its own.
+    """
+    sample = source.sample_of_speech_end
+    entry = recorder.stt.log.entry(sample - 1) if sample is not None else None
+    if sample is None or entry is None:
+        return
+    recorder.speech_sent = Stamp(entry[0], entry[1])
+    own, last = source.release_of(sample), source.release_of(entry[2])
+    if own is None or last is None:
+        return
+    (_, before), (due, released) = own, last
+    if due > before:
+        recorder.waits.append(Wait(cause=WaitCause.FRAME, start_ns=before, end_ns=due))
+        if released > due:
+            recorder.waits.append(Wait(cause=WaitCause.PACING, start_ns=due, end_ns=released))
 
 
 def settle_garbage(*, first: bool) -> None:

@@ -22,11 +22,15 @@ __all__ = [
     "CURRENT_NODE",
     "CURRENT_RECORDER",
     "Call",
+    "Chunk",
     "Exchange",
+    "Message",
     "Node",
     "Problem",
     "Recorder",
+    "Sent",
     "Stamp",
+    "TranscriptEvent",
     "stamp",
 ]
 
@@ -51,9 +55,42 @@ class Chunk(NamedTuple):
     data: bytes
 
 
+class Message(NamedTuple):
+    """A whole message of a socket: when its first and its last bytes arrived."""
+
+    began: Stamp
+    at: Stamp
+    data: str | bytes
+
+
+class Sent(NamedTuple):
+    """A message that was handed to a socket."""
+
+    at: Stamp
+    data: str | bytes
+
+
 @dataclass(slots=True)
 class Exchange:
-    """One HTTP request and its response, or one use of a socket, at the transport."""
+    """One HTTP request and its response, or one use of a socket, at the transport.
+
+    Attributes:
+        url: without its query, which may hold a key.
+        opened: when the exchange began.
+        sent: when the request had been written.
+        headers_at, status, headers: of the response, or of the answer to a socket's upgrade.
+        chunks: the body.
+        trace: steps of connecting, by name.
+        ended, error: how the exchange ended.
+        request_id: what joins it with a gateway's truth.
+        dialect: how to read a socket's messages, or a body that was only counted; None for HTTP
+            bodies that are kept whole.
+        reused: of a socket: it had been opened before this use.
+        sends, messages: what a socket carried, in order.
+        counted: how many bytes of a body came, where the bytes themselves are not kept.
+        closed: when the other side closed the socket during this use.
+        close_code: and with which code; 1006 for a reset.
+    """
 
     url: str
     opened: Stamp
@@ -66,6 +103,13 @@ class Exchange:
     ended: Stamp | None = None
     error: BaseException | None = None
     request_id: str | None = None
+    dialect: Any = None
+    reused: bool = False
+    sends: list[Sent] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
+    counted: list[tuple[Stamp, int]] = field(default_factory=list)
+    closed: Stamp | None = None
+    close_code: int | None = None
 
 
 @dataclass(slots=True)
@@ -139,6 +183,7 @@ class Recorder:
         tool_runs: (start, end) of tools.
         stt: what the STT's transport saw, where the plugin tells.
         received: stamps of the messages that carried transcripts, by their instant.
+        sockets: what the STT's sockets carried, where its plugin speaks over aiohttp.
     """
 
     def __init__(self) -> None:
@@ -157,6 +202,7 @@ class Recorder:
         self.tool_runs: list[tuple[int, int]] = []
         self.stt = SttRecorder()
         self.received: dict[int, Stamp] = {}
+        self.sockets: list[Exchange] = []
 
     def open_call(self, stage: Stage, text: str = "") -> Call:
         """Record that a client is called now."""

@@ -29,11 +29,12 @@ from harness.pipeline.performer import (
     audio_failure,
     connect_options,
     line_for,
+    note_speech_sent,
     primary_failure,
     wait_until,
 )
 from harness.pipeline.probes import probe_activity, probe_agent, probe_llm, probe_tts
-from harness.pipeline.recording import CURRENT_RECORDER, Recorder, Stamp
+from harness.pipeline.recording import CURRENT_RECORDER, Recorder
 from harness.pipeline.sink import PlayoutClock
 from harness.pipeline.source import PacedInput
 
@@ -375,10 +376,7 @@ class SessionPerformer(Base):
         utterance: PlayableUtterance,
         origin: int,
     ) -> Turn:
-        sample = source.sample_of_speech_end
-        entry = recorder.stt.log.entry(sample - 1) if sample is not None else None
-        if entry is not None:
-            recorder.speech_sent = Stamp(entry[0], entry[1])
+        note_speech_sent(recorder, source)
         start, end = utterance.speech_start_ns, utterance.speech_end_ns
         schedule = Schedule(
             origin_ns=origin,

@@ -88,6 +88,7 @@ class PacedInput(io.AudioInput):
         self._index = 0
         self._origin: int | None = None
         self._closed = False
+        self._speech_end_ns = speech_end_ns
         self._begun = asyncio.Event()
         lead_in_ns = line.lead_in_frames * line.frame_ns
         self._speech_frame = (
@@ -105,10 +106,19 @@ class PacedInput(io.AudioInput):
 
     @property
     def sample_of_speech_end(self) -> int | None:
-        """The number of samples released when the last speech sample has been."""
-        if self._speech_frame is None:
+        """The number of samples from the first of the line to the last of speech."""
+        if self._speech_end_ns is None:
             return None
-        return (self._speech_frame + 1) * (self._line.frame_bytes // 2)
+        lead_in = self._line.lead_in_frames * (self._line.frame_bytes // 2)
+        return lead_in + -(-self._speech_end_ns * PIPELINE_RATE // _NS)
+
+    def release_of(self, samples: int) -> tuple[int, int] | None:
+        """Return when the frame that completes so many samples was due, and was released."""
+        index = (samples - 1) // (self._line.frame_bytes // 2)
+        if self._origin is None or not 0 <= index < len(self.lateness):
+            return None
+        due = self._origin + (index + 1) * self._line.frame_ns
+        return due, due + self.lateness[index]
 
     async def __anext__(self) -> rtc.AudioFrame:
         """Wait until the next frame is due and return it."""

@@ -26,10 +26,11 @@ from harness.pipeline.performer import (
     audio_failure,
     connect_options,
     line_for,
+    note_speech_sent,
     primary_failure,
 )
 from harness.pipeline.probes import on_speech_event
-from harness.pipeline.recording import CURRENT_RECORDER, Recorder, Stamp, stamp
+from harness.pipeline.recording import CURRENT_RECORDER, Recorder, stamp
 from harness.pipeline.sink import PlayoutClock
 from harness.pipeline.source import PacedInput
 
@@ -216,10 +217,7 @@ class StagePerformer(Base):
                     await stream.aclose()
             if adapter is not None:
                 await adapter.aclose()
-        sample = source.sample_of_speech_end
-        entry = recorder.stt.log.entry(sample - 1) if sample is not None else None
-        if entry is not None:
-            recorder.speech_sent = Stamp(entry[0], entry[1])
+        note_speech_sent(recorder, source)
         return origin, failure
 
     async def _ask(

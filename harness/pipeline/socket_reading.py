@@ -1,0 +1,317 @@
+"""Reading what sockets carried, after the trial: transcripts, audio, errors, and when they came.
+
+A provider's messages are described by a dialect: plain functions from a message to what it says.
+Nothing here runs on the timed path, and nothing here raises on a message that makes no sense: it is
+counted, as for HTTP bodies.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from harness.domain.timeline import Stage
+from harness.domain.trial import (
+    Cause,
+    Connection,
+    Failure,
+    FailureKind,
+    Request,
+    Wait,
+    WaitCause,
+)
+from harness.pipeline.bodies import SpeechBody
+from harness.pipeline.failures import failure_of, status_kind
+from harness.pipeline.recording import Exchange, Recorder, Sent, Stamp
+
+__all__ = [
+    "ListenDialect",
+    "Payload",
+    "SpeakDialect",
+    "dial_failure",
+    "join_transcripts",
+    "json_object",
+    "listen_request",
+    "read_spoken",
+    "released_by",
+    "socket_connection",
+    "spoken_failure",
+]
+
+Payload = str | bytes
+_UPGRADED = 101
+_OK = 200
+_ABNORMAL = 1006
+
+
+def json_object(data: Payload) -> dict[str, Any] | None:
+    """Return a message as a JSON object, or None where it is none."""
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenDialect:
+    """How an STT's messages are read.
+
+    Attributes:
+        samples: how many samples at 16 kHz an outgoing message holds; 0 for any other message.
+        transcript: kind ("interim", "preflight", "final") and text of an incoming message that the
+            plugin makes a transcript of; None for any other.
+        error: what an incoming message says has gone wrong; None for any other.
+        readable: whether an incoming message is what the protocol allows at all.
+        facts: what an incoming message tells of the model, the request or the session.
+    """
+
+    samples: Callable[[Payload], int]
+    transcript: Callable[[Payload], tuple[str, str] | None]
+    error: Callable[[Payload], str | None]
+    readable: Callable[[Payload], bool]
+    facts: Callable[[Payload], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeakDialect:
+    """How a TTS's messages are read.
+
+    Attributes:
+        audio: how many bytes of samples an incoming message holds; None where they cannot be read.
+        ended: whether an incoming message ends the synthesis; None where the socket's end does.
+        error: what an incoming message says has gone wrong; None for any other.
+        released: the index of the outgoing message with which the server had the text of its first
+            audio; None if it never had.
+        trigger: the index of the piece of text with which the plugin had the text that its first
+            such message needed; None if that took the end of the text.
+        facts: what an incoming message tells of the request or the session.
+    """
+
+    audio: Callable[[Payload], int | None]
+    ended: Callable[[Payload], bool] | None
+    error: Callable[[Payload], str | None]
+    released: Callable[[Sequence[Sent]], int | None]
+    trigger: Callable[[Sequence[str]], int | None]
+    facts: Callable[[Payload], Mapping[str, Any]]
+
+
+def socket_connection(exchange: Exchange) -> tuple[Connection, tuple[Wait, ...]]:
+    """Return how a socket was had, and what was waited for."""
+    if exchange.reused:
+        return Connection(reused=True), ()
+    began = {name: at for name, at in exchange.trace if name.endswith(".started")}
+    ended = {name: at for name, at in exchange.trace if name.endswith(".complete")}
+    waits = []
+    pool, out = began.get("pool.started"), ended.get("pool.complete")
+    if pool is not None and out is not None:
+        waits.append(Wait(cause=WaitCause.POOL, start_ns=pool, end_ns=out))
+    start, end = began.get("connect.started"), ended.get("connect.complete")
+    if exchange.headers_at is not None and exchange.status == _UPGRADED:
+        # A socket can be used only when its upgrade has been answered.
+        first = exchange.opened.ns if start is None else start
+        waits.append(Wait(cause=WaitCause.CONNECT, start_ns=first, end_ns=exchange.headers_at.ns))
+    elif start is not None and end is not None:
+        waits.append(Wait(cause=WaitCause.CONNECT, start_ns=start, end_ns=end))
+    secure = exchange.url.startswith(("wss:", "https:"))
+    # With TLS the two handshakes are one step, which is no round trip.
+    rtt = None if secure or start is None or end is None else end - start
+    return Connection(reused=start is None, rtt_ns=rtt), tuple(waits)
+
+
+def join_transcripts(recorder: Recorder) -> None:
+    """Give each transcript that left the STT the stamp of the message that carried it.
+
+    Plugins hand out transcripts in the order of the messages, so each is looked for after the one
+    before it.
+    """
+    carried: list[tuple[str, str, Stamp]] = []
+    for exchange in recorder.sockets:
+        for message in exchange.messages:
+            found = exchange.dialect.transcript(message.data)
+            if found is not None:
+                carried.append((*found, message.at))
+    position = 0
+    for number, event in enumerate(recorder.transcripts):
+        if event.received is not None:
+            continue
+        for index in range(position, len(carried)):
+            kind, text, at = carried[index]
+            if kind == event.kind and text == event.text and at.ns <= event.at.ns:
+                recorder.transcripts[number] = event._replace(received=at)
+                position = index + 1
+                break
+
+
+def dial_failure(stage: Stage, exchange: Exchange, redact: Callable[[str], str]) -> Failure | None:
+    """Return why a socket was not opened, or None."""
+    if exchange.status not in (None, _UPGRADED, _OK):
+        assert exchange.status is not None
+        return Failure(
+            stage=stage,
+            kind=status_kind(exchange.status),
+            message=redact(f"HTTP {exchange.status} where a socket was to be opened"),
+            status=exchange.status,
+        )
+    error = exchange.error
+    if error is None or isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return None
+    kind = _connect_kind(error)
+    if kind is None:
+        return failure_of(stage, error, redact)
+    return Failure(stage=stage, kind=kind, message=redact(str(error) or type(error).__name__))
+
+
+def _connect_kind(error: BaseException) -> FailureKind | None:
+    if isinstance(error, TimeoutError):
+        return FailureKind.TIMEOUT
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return FailureKind.REFUSED
+    if isinstance(error, aiohttp.ClientOSError | aiohttp.ServerDisconnectedError):
+        return FailureKind.RESET
+    return None
+
+
+def listen_request(recorder: Recorder, redact: Callable[[str], str]) -> Request | None:
+    """Return the STT's part of a trial, or None where nothing is known of it."""
+    facts: dict[str, Any] = dict(recorder.stt_facts)
+    connection: Connection | None = None
+    waits: tuple[Wait, ...] = ()
+    failure: Failure | None = None
+    if recorder.sockets:
+        last = recorder.sockets[-1]
+        connection, waits = socket_connection(last)
+        facts["attempts"] = len(recorder.sockets)
+        if last.status is not None:
+            facts["status"] = last.status
+        if last.request_id is not None:
+            facts["truth_id"] = last.request_id
+        for message in last.messages:
+            facts.update(last.dialect.facts(message.data))
+        failure = _listen_failure(recorder, redact)
+    if not facts:
+        return None
+    return Request(
+        id="stt0",
+        stage=Stage.STT,
+        cause=Cause.STREAM,
+        waits=waits,
+        connection=connection,
+        facts=facts,
+        failure=failure,
+    )
+
+
+def _listen_failure(recorder: Recorder, redact: Callable[[str], str]) -> Failure | None:
+    """Return what the sockets tell of a recognition that livekit says failed, or that is missing.
+
+    Errors after a good final are the next turn's: the caller has been understood.
+    """
+    reported = any(problem.stage is Stage.STT for problem in recorder.problems)
+    understood = any(each.kind == "final" and each.text.strip() for each in recorder.transcripts)
+    if understood and not reported:
+        return None
+    for exchange in reversed(recorder.sockets):
+        failed = dial_failure(Stage.STT, exchange, redact)
+        if failed is not None:
+            return failed
+        for message in exchange.messages:
+            said = exchange.dialect.error(message.data)
+            if said is not None:
+                return Failure(
+                    stage=Stage.STT, kind=FailureKind.STREAM_ERROR, message=redact(said[:300])
+                )
+            if not exchange.dialect.readable(message.data):
+                return Failure(
+                    stage=Stage.STT,
+                    kind=FailureKind.MALFORMED,
+                    message="a message could not be read",
+                )
+        if exchange.closed is not None:
+            return _closed(Stage.STT, exchange, "before its final transcript")
+    return None
+
+
+def _closed(stage: Stage, exchange: Exchange, when: str) -> Failure:
+    code = exchange.close_code
+    reset = code in (None, _ABNORMAL)
+    return Failure(
+        stage=stage,
+        kind=FailureKind.RESET if reset else FailureKind.TRUNCATED,
+        message=f"the socket was {'lost' if reset else f'closed ({code})'} {when}",
+        status=code,
+    )
+
+
+def released_by(exchange: Exchange) -> Sent | None:
+    """Return the send with which the server had the text of its first audio."""
+    dialect: SpeakDialect = exchange.dialect
+    index = dialect.released(exchange.sends)
+    return None if index is None else exchange.sends[index]
+
+
+def read_spoken(exchange: Exchange) -> SpeechBody:
+    """Read a synthesis from the messages of a socket, or from a body that was counted."""
+    dialect: SpeakDialect = exchange.dialect
+    body = SpeechBody()
+    for at, size in exchange.counted:
+        body.header = body.header or at
+        body.arrivals.append((at, size))
+        if body.first_audio is None:
+            body.first_audio = at
+    for message in exchange.messages:
+        said = dialect.error(message.data)
+        if said is not None:
+            body.error = body.error or said[:500]
+            continue
+        carried = dialect.audio(message.data)
+        if carried is None:
+            body.malformed += 1
+        elif carried:
+            if body.first_audio is None:
+                body.header = body.first_audio = message.began
+            body.arrivals.append((message.at, carried))
+    for at, size in body.arrivals:
+        body.size += size
+        if body.frame is None and body.size >= 2:
+            body.frame = at
+        body.last = at
+    return body
+
+
+def spoken_failure(
+    exchange: Exchange, body: SpeechBody, redact: Callable[[str], str]
+) -> Failure | None:
+    """Return why a synthesis over a socket is not the whole of it, or None."""
+    dialect: SpeakDialect = exchange.dialect
+    failed = dial_failure(Stage.TTS, exchange, redact)
+    if failed is not None:
+        return failed
+
+    def failure(kind: FailureKind, message: str) -> Failure:
+        return Failure(stage=Stage.TTS, kind=kind, message=redact(message))
+
+    if body.error is not None:
+        return failure(FailureKind.STREAM_ERROR, body.error)
+    if body.malformed:
+        return failure(FailureKind.MALFORMED, f"{body.malformed} messages could not be read")
+    if exchange.status == _OK:
+        if exchange.ended is not None and body.size == 0:
+            return failure(FailureKind.EMPTY, "answered with no audio")
+        return None
+    by_close = dialect.ended is None
+    ended = not by_close and any(
+        dialect.ended is not None and dialect.ended(each.data) for each in exchange.messages
+    )
+    if exchange.closed is not None and not ended:
+        if not by_close or exchange.close_code in (None, _ABNORMAL):
+            return _closed(Stage.TTS, exchange, "before the end of the speech")
+        ended = True
+    if ended and body.size == 0:
+        return failure(FailureKind.EMPTY, "answered with no audio")
+    if ended and body.size % 2:
+        return failure(FailureKind.MALFORMED, "an odd number of bytes is no 16-bit audio")
+    return None
