@@ -21,7 +21,8 @@ def lacking(spec: ProviderSpec, stages: Iterable[Stage]) -> tuple[str, ...]:
     return tuple(
         key.name
         for key in provider_keys(spec.name, stages)
-        if key.required and not os.environ.get(key.name, "").strip()
+        if key.required
+        and not (os.environ.get(key.name, "") or os.environ.get(key.instead or "", "")).strip()
     )
 
 

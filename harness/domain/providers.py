@@ -1,7 +1,8 @@
 """What providers there are and what settings they know: a literal table.
 
 The table is data, so that a suite can be checked, a plan printed and help shown without importing
-livekit. ``harness.pipeline.providers`` builds livekit plugins from it, one module for each provider.
+livekit. ``harness.pipeline.providers`` builds livekit plugins from it, one module for each
+provider.
 """
 
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ class EnvironmentKey:
         required: it cannot be left out when live.
         secret: its value is never shown, written or logged.
         default: what stands in for it.
+        instead: a variable that, where it is set, is read in place of this one.
     """
 
     name: str
@@ -30,6 +32,7 @@ class EnvironmentKey:
     required: bool = False
     secret: bool = False
     default: str | None = None
+    instead: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +90,114 @@ _CHAT_OPTIONS = MappingProxyType(
         "extra_body": "mapping",
     }
 )
+_INFERENCE_KEYS = (
+    EnvironmentKey(
+        name="LIVEKIT_API_KEY",
+        purpose="key",
+        required=True,
+        secret=True,
+        instead="LIVEKIT_INFERENCE_API_KEY",
+    ),
+    EnvironmentKey(
+        name="LIVEKIT_API_SECRET",
+        purpose="secret that signs the access tokens",
+        required=True,
+        secret=True,
+        instead="LIVEKIT_INFERENCE_API_SECRET",
+    ),
+    EnvironmentKey(name="LIVEKIT_INFERENCE_API_KEY", purpose="key of inference alone", secret=True),
+    EnvironmentKey(
+        name="LIVEKIT_INFERENCE_API_SECRET", purpose="secret of inference alone", secret=True
+    ),
+    EnvironmentKey(
+        name="LIVEKIT_INFERENCE_URL",
+        purpose="base URL",
+        default="https://agent-gateway.livekit.cloud/v1",
+    ),
+)
 _SPEECH_OPTIONS = MappingProxyType(
     {"speed": "float", "instructions": "str", "response_format": "str"}
 )
 
 PROVIDERS: Mapping[str, ProviderSpec] = MappingProxyType(
     {
+        "livekit": ProviderSpec(
+            name="livekit",
+            title="LiveKit Inference",
+            note="Models are named provider/model, an STT's as provider/model:language too and a "
+            "TTS's as provider/model:voice; what is the vendor's own goes into extra.",
+            keys=_INFERENCE_KEYS,
+            stages=MappingProxyType(
+                {
+                    Stage.STT: StageSpec(
+                        default_model="deepgram/nova-3",
+                        models=(
+                            "auto",
+                            "assemblyai/u3-rt-pro",
+                            "assemblyai/universal-streaming",
+                            "assemblyai/universal-streaming-multilingual",
+                            "cartesia/ink-2",
+                            "cartesia/ink-whisper",
+                            "deepgram/flux-general",
+                            "deepgram/nova-2",
+                            "deepgram/nova-3",
+                            "deepgram/nova-3-medical",
+                            "google/gemini-3.5-transcribe-live",
+                            "inworld/inworld-stt-1",
+                            "openai/gpt-live-transcribe",
+                            "speechmatics/enhanced",
+                            "speechmatics/standard",
+                            "xai/stt-1",
+                        ),
+                        options=MappingProxyType(
+                            {"language": "str", "extra": "mapping", "fallback": "list"}
+                        ),
+                    ),
+                    Stage.LLM: StageSpec(
+                        default_model="moonshotai/kimi-k2.6",
+                        models=(
+                            "deepseek-ai/deepseek-v3.2",
+                            "google/gemini-2.5-flash-lite",
+                            "moonshotai/kimi-k2.5",
+                            "moonshotai/kimi-k2.6",
+                            "openai/gpt-4.1-mini",
+                            "openai/gpt-4o",
+                            "openai/gpt-oss-120b",
+                            "zai/glm-5.1",
+                        ),
+                        options=MappingProxyType(
+                            {
+                                "provider": "str",
+                                "inference_class": "str",
+                                "extra": "mapping",
+                                **_CHAT_OPTIONS,
+                            }
+                        ),
+                    ),
+                    Stage.TTS: StageSpec(
+                        default_model="cartesia/sonic-3",
+                        models=(
+                            "cartesia/sonic-2",
+                            "cartesia/sonic-3",
+                            "cartesia/sonic-3.5",
+                            "cartesia/sonic-turbo",
+                            "deepgram/aura",
+                            "deepgram/aura-2",
+                            "fishaudio/s2.1-pro",
+                            "inworld/inworld-tts-1.5-max",
+                            "inworld/inworld-tts-1.5-mini",
+                            "inworld/inworld-tts-2",
+                            "rime/coda",
+                            "rime/mistv3",
+                            "xai/tts-1",
+                        ),
+                        options=MappingProxyType(
+                            {"language": "str", "extra": "mapping", "fallback": "list"}
+                        ),
+                    ),
+                }
+            ),
+        ),
         "openadapter": ProviderSpec(
             name="openadapter",
             title="OpenAdapter",

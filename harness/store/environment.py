@@ -130,7 +130,8 @@ def missing_keys(suite: Suite, environ: Mapping[str, str] | None = None) -> tupl
             own = settings.options.get("api_key_variable")
             for key in provider_keys(settings.provider, [stage]):
                 name = own if own and key.secret else key.name
-                if key.required and not values.get(name, "").strip():
+                given = values.get(name, "") or values.get(key.instead or "", "")
+                if key.required and not given.strip():
                     title = PROVIDERS[settings.provider].title
                     purpose = f"{title}'s {key.purpose}" if key.purpose else title
                     users.setdefault((name, purpose), []).append(f"{candidate.name}.{stage.value}")

@@ -466,6 +466,12 @@ def _option(table: Table, key: str, kind: str) -> Any:
         return table.maybe_number(key)
     if kind == "bool":
         return table.boolean(key, default=False)
+    if kind == "list":
+        value = table.take(key)
+        if isinstance(value, list | tuple) and value:
+            return tuple(_plain(each) for each in value)
+        table.problem(key, "has to be a list with at least one entry")
+        return None
     return _plain(table.take(key)) if _is_table(table, key) else None
 
 
