@@ -2,7 +2,8 @@
 
 Every function takes a value in the unit that it is kept in (integer nanoseconds for spans, a
 metric's own unit for estimates) and returns what a reader sees. A minus sign is U+2212, a range
-has an en dash, thousands have a thin space, so that figures of one column align and wrap nowhere.
+has an en dash, thousands have a narrow no-break space, so that figures of one column align and wrap
+nowhere.
 """
 
 import math
@@ -31,7 +32,7 @@ __all__ = [
 ]
 
 MINUS = "\u2212"
-THIN_SPACE = "\u2009"
+NARROW_SPACE = "\u202f"
 NO_BREAK_SPACE = "\u00a0"
 DASH = "\u2013"
 NANOSECONDS_PER_MS = 1_000_000
@@ -85,9 +86,11 @@ def _sign(text: str) -> str:
 
 
 def _grouped(value: float, digits: int) -> str:
-    text = f"{value:,.{digits}f}".replace(",", THIN_SPACE)
+    text = f"{value:,.{digits}f}".replace(",", NARROW_SPACE)
     # "-0" is what rounding leaves of a tiny negative number.
-    return text[1:] if text.startswith("-") and not text.strip("-0." + THIN_SPACE) else _sign(text)
+    return (
+        text[1:] if text.startswith("-") and not text.strip("-0." + NARROW_SPACE) else _sign(text)
+    )
 
 
 def decimal(value: float, digits: int = 0) -> str:

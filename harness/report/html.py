@@ -80,6 +80,7 @@ class _BarBox:
     stage: str
     kind: str
     text: str
+    short: str
     tip: str
 
 
@@ -168,7 +169,8 @@ def _waterfalls(
                     width=round(width, 3),
                     stage=bar.stage or "none",
                     kind=bar.kind.value,
-                    text=f"{bar.label} {length}" if width > 14 else length if width > 6 else "",
+                    text=f"{bar.label} {length}",
+                    short=length,
                     tip=f"{bar.label}: {length}{share}\n{_blame(bar)}",
                 )
             )

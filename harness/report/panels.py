@@ -11,7 +11,7 @@ from harness.analysis.definitions import METRICS
 from harness.analysis.disturbance import Selection
 from harness.analysis.metrics import transcript_text
 from harness.analysis.samples import Row
-from harness.analysis.summary import CandidateSummary, RunSummary
+from harness.analysis.summary import CandidateSummary, RunSummary, is_emulated
 from harness.analysis.transcript import NORMALISER_VERSION, Score
 from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
@@ -293,14 +293,18 @@ def _with_and_without(summary: RunSummary) -> PlainTable:
 
 
 def _livekit(summary: RunSummary) -> PlainTable | None:
-    rows: list[tuple[str, ...]] = [
+    def cell_of(value: float, candidate: CandidateSummary, metric: str) -> Cell:
+        emulated = is_emulated(metric, candidate.emulated)
+        return Cell(text=milliseconds(value * MS), emulated=emulated)
+
+    rows: list[tuple[Cell | str, ...]] = [
         (
             name,
             each.name,
             METRICS[each.metric].title,
             count(each.turns),
-            milliseconds(each.theirs_p50 * MS),
-            milliseconds(each.ours_p50 * MS),
+            cell_of(each.theirs_p50, candidate, each.metric),
+            cell_of(each.ours_p50, candidate, each.metric),
             ("+" if each.p50 > 0 else "") + milliseconds(each.p50 * MS),
             milliseconds(each.largest * MS),
         )
@@ -374,7 +378,7 @@ def trust(data: RunData, selections: Mapping[str, Selection]) -> tuple[PlainTabl
             FactTable(
                 title="The harness's own error",
                 rows=(("measured", "not with this run"),),
-                note="`turnbench doctor` measures it on this machine against the gateway's truth.",
+                note="turnbench doctor measures it on this machine against the gateway's truth.",
             )
         )
     heard = [data.utterances[each] for each in sorted(data.utterances)]

@@ -109,7 +109,7 @@ def column(page: Page, number: int) -> list[str]:
 
 def value_of(text: str) -> float:
     """Return the milliseconds of a cell."""
-    return float(text.replace("\u00a0ms", "").replace("\u2009", "").replace("−", "-"))
+    return float(text.replace("\u00a0ms", "").replace("\u202f", "").replace("−", "-"))
 
 
 @pytest.mark.parametrize("width", [1440, 390])
@@ -406,6 +406,13 @@ def test_print_shows_charts_and_no_controls(opened: Opener) -> None:
     """On paper the interactive parts give way to drawn charts, and nothing is dark."""
     page, _ = opened(text=render_html(VIEW, prints=draw_charts(VIEW)), scheme="dark")
     page.emulate_media(media="print")
+    page.set_viewport_size({"width": 794, "height": 1123})
+    assert page.evaluate("document.documentElement.scrollWidth") == 794
+    head = page.locator(".headline thead").bounding_box()
+    body = page.locator(".headline tbody").bounding_box()
+    assert head is not None
+    assert body is not None
+    assert head["y"] + head["height"] <= body["y"] + 1
     expect(page.locator("#theme")).to_be_hidden()
     expect(page.locator("#trials")).to_be_hidden()
     for image in page.locator(".print-only img").all():

@@ -39,7 +39,7 @@ def make_estimate(point: float, low: float, high: float | TimedOut) -> Estimate:
     ("ns", "text"),
     [
         (0, "0 ms"),
-        (1_204_400_000, "1\u2009204 ms"),
+        (1_204_400_000, "1\u202f204 ms"),
         (9_940_000, "9.9 ms"),
         (412_000, "0.41 ms"),
         (41_200, "0.041 ms"),
@@ -137,6 +137,6 @@ def test_plural() -> None:
 @given(st.floats(min_value=-1e12, max_value=1e12))
 def test_rounding_keeps_the_value(ns: float) -> None:
     """For every value: the text, read back, lies within half a unit of its last place."""
-    text = milliseconds(ns).replace("\u00a0ms", "").replace("\u2009", "").replace("−", "-")
+    text = milliseconds(ns).replace("\u00a0ms", "").replace("\u202f", "").replace("−", "-")
     places = len(text.partition(".")[2])
     assert abs(float(text) - ns / 1e6) <= 0.5 * 10**-places + 1e-9 * abs(ns / 1e6)

@@ -60,7 +60,7 @@ def test_a_failed_gate_says_what_failed() -> None:
     assert "against" in bad.measured
     assert "points beyond" in bad.margin
     good = shown.budgets[0]
-    assert good.limit.replace("\u00a0", " ").replace("\u2009", " ") == "at most 5 000 ms"
+    assert good.limit.replace("\u00a0", " ").replace("\u202f", " ") == "at most 5 000 ms"
     assert "ms" in good.margin
 
 

@@ -24,7 +24,7 @@ function svg(tag, attributes = {}, text) {
   return node;
 }
 function number(value, digits) {
-  const text = Math.abs(value).toFixed(digits).replace(/\B(?=(\d{3})+(?!\d)(?=\.|$))/g, "\u2009");
+  const text = Math.abs(value).toFixed(digits).replace(/\B(?=(\d{3})+(?!\d)(?=\.|$))/g, "\u202f");
   return (value < 0 && Number(value.toFixed(digits)) !== 0 ? MINUS : "") + text;
 }
 // Instants are integer microseconds ("us"); metrics stand in their own unit.
@@ -237,13 +237,17 @@ function drawPareto(width) {
     const name = DATA.candidates[p.c].name, length = name.length * 6.6 + 8;
     const right = px + 12 + length > width, from = right ? px - 12 - length : px + 12;
     let ly = py - 12;
+    if (width < 560) continue;
     while (taken.some(([a, b, ty]) => Math.abs(ty - ly) < 14 && a < from + length && from < b)) ly -= 14;
     taken.push([from, from + length, ly]);
     root.append(svg("text", { x: px + (right ? -12 : 12), y: ly, "text-anchor": right ? "end" : "start", class: "strong halo" }, DATA.candidates[p.c].name));
   }
   return root;
 }
-if ($("pareto")) drawn($("pareto"), drawPareto);
+if ($("pareto")) {
+  drawn($("pareto"), drawPareto);
+  $("pareto-legend").append(...DATA.pareto.map((p) => el("span", { class: `cand c${p.c % 8}`, style: null }, el("i", { class: "dot", "aria-hidden": "true" }), el("span", {}, DATA.candidates[p.c].name))));
+}
 
 // ---- the table of trials ------------------------------------------------------------------------
 const T = DATA.trials, BASE = 4, PAGE = 50;
