@@ -21,9 +21,12 @@ def lacking(spec: ProviderSpec, stages: Iterable[Stage]) -> tuple[str, ...]:
     return tuple(
         key.name
         for key in provider_keys(spec.name, stages)
-        if key.required
-        and not (os.environ.get(key.name, "") or os.environ.get(key.instead or "", "")).strip()
+        if key.required and not (_is_set(key.name) or (key.instead and _is_set(key.instead)))
     )
+
+
+def _is_set(name: str) -> bool:
+    return bool(os.environ.get(name, "").strip())
 
 
 def providers(options: argparse.Namespace) -> int:
@@ -64,7 +67,7 @@ def _print(spec: ProviderSpec, *, full: bool) -> None:
 
 def _key_text(key: EnvironmentKey) -> str:
     """Say what a variable is for and whether it is set; never its value."""
-    if os.environ.get(key.name, "").strip():
+    if _is_set(key.name):
         state = "set"
     elif key.default is not None:
         state = f"default {key.default}"
@@ -106,7 +109,7 @@ def _document(spec: ProviderSpec) -> dict[str, Any]:
                 "required": key.required,
                 "secret": key.secret,
                 "default": key.default,
-                "set": bool(os.environ.get(key.name, "").strip()),
+                "set": _is_set(key.name),
             }
             for key in provider_keys(spec.name, spec.stages)
         ],

@@ -327,7 +327,7 @@ async def _performed(
             started=started,
             stop=stop,
             keep_going=options.keep_going,
-            max_reruns=max(2, len(plan.keys) // 4),
+            max_reruns=max(2, len(plan.keys) // 6),
         )
 
 
