@@ -123,7 +123,7 @@ async def inference_tts(gateway: Gateway, request: web.Request) -> web.StreamRes
         await gateway.pacer.until(due)
     socket = web.WebSocketResponse(compress=False, max_msg_size=_MAX_MESSAGE, timeout=1.0)
     await socket.prepare(request)
-    speaker = Speaker(call, request, socket, settings)
+    speaker = Speaker(call, request, socket, settings, named=True)
     try:
         await _Conversation(call, speaker).run()
     finally:

@@ -110,30 +110,40 @@ class Speaker:
         request: the upgrade request.
         socket: the connection.
         settings: the profile.
+        named: whether the messages tell the client a segment's name, by which it then goes in the
+            truth too; otherwise it goes by the connection's.
     """
 
     def __init__(
-        self, call: Call, request: web.Request, socket: web.WebSocketResponse, settings: TtsProfile
+        self,
+        call: Call,
+        request: web.Request,
+        socket: web.WebSocketResponse,
+        settings: TtsProfile,
+        *,
+        named: bool = False,
     ) -> None:
         self.call = call
         self.request = request
         self.socket = socket
         self.settings = settings
         self._segments: set[asyncio.Task[None]] = set()
+        self._named = named
         self._count = 0
         self._last: asyncio.Task[None] | None = None
 
     def open(self, voice: str, speed: float, wire: SpeechWire, arrived_ns: int) -> "Segment":
         """Begin a segment whose first text arrived at an instant."""
         self._count += 1
+        name = self.next_name(self._count)
         call = Call(
             gateway=self.call.gateway,
             stage=Stage.TTS,
             protocol=self.call.protocol,
             profile=self.call.profile,
             connection=self.call.connection,
-            request=self.next_name(self._count),
-            client_request=self.call.client_request,
+            request=name,
+            client_request=name if self._named else self.call.client_request,
             received_ns=arrived_ns,
         )
         call.mark("request_received", arrived_ns)

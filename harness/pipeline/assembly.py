@@ -244,6 +244,9 @@ class _Assembler:
             if spoken:
                 for message in exchange.messages:
                     facts.update(exchange.dialect.facts(message.data))
+                if exchange.request_id is not None and "session_id" in facts:
+                    # A socket serves many requests; the gateway tells each by its session.
+                    facts["truth_id"] = facts["session_id"]
         facts["characters"] = len(text)
         node = call.node
         streamed = bool(call.pieces)
