@@ -361,8 +361,12 @@ def _build(data: RunData) -> ReportView:
         for trial in data.trials
         if trial.turns and isinstance(fall := waterfall(trial.turns[0]), Waterfall)
     }
+    # Each stage alone has no critical path: its trials are not turns.
+    staged = data.suite.driver is Driver.STAGE
     waterfalls = _waterfalls(
-        [(indices[name], summary.candidates[name]) for name in names], selections, falls
+        [] if staged else [(indices[name], summary.candidates[name]) for name in names],
+        selections,
+        falls,
     )
     if data.comparison is None:
         found = compare_all(counted, emulated_metrics, confidence=summary.confidence)

@@ -271,7 +271,7 @@ def _view(
 
 def describe_time(waterfalls: Sequence[WaterfallView], names: Sequence[str]) -> str:
     """Return which stage takes the largest share of each candidate's median turn, in a sentence."""
-    said = []
+    said: dict[str, list[str]] = {}
     for each in waterfalls:
         if each.title != "median turn" or each.response_ns <= 0:
             continue
@@ -284,8 +284,9 @@ def describe_time(waterfalls: Sequence[WaterfallView], names: Sequence[str]) -> 
         stage, ns = max(sums.items(), key=lambda item: item[1])
         title = stage.upper() if len(stage) == 3 else stage
         share = percent(ns / each.response_ns, 0)
-        said.append(f"{title} {share} of the median turn of {names[each.candidate]}")
-    return f"Where the time goes: {'; '.join(said)}." if said else ""
+        said.setdefault(title, []).append(f"{share} of {names[each.candidate]}'s median turn")
+    parts = [f"the {title} takes {', '.join(shares)}" for title, shares in said.items()]
+    return f"Where the time goes: {'; '.join(parts)}." if parts else ""
 
 
 def headline_answer(

@@ -348,6 +348,7 @@ def render_html(
         definitions={each.metric: each.formula for each in view.definitions},
         prints={name: _image(prints.get(name)) for name in ("ecdf", "paired", "pareto")},
         charted=_charted(view),
+        leading=[c for c in view.comparisons if c.metric == view.comparisons[0].metric],
         policy=policy,
         css=Markup(_asset("report.css")),  # noqa: S704
         script=Markup(script),  # noqa: S704
