@@ -7,7 +7,7 @@ every piece has an absolute deadline.
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,9 +28,11 @@ from harness.gateway.distributions import Draws
 from harness.gateway.engines.replies import Reply, nonsense, reasoning_tokens, reply_to, tokens
 from harness.gateway.faults import FaultKind, Stage
 from harness.gateway.profiles import LlmProfile
+from harness.gateway.routed import note_asked, routed_by_headers
 
-__all__ = ["chat_completions"]
+__all__ = ["Piece", "Plan", "chat_completions", "plan_answer", "usage_of"]
 
+_LONG: Final = frozenset({"messages", "tools"})
 _OVERSIZED_BYTES = 4 * 1024 * 1024
 _HTML = b"<!doctype html><html><body><h1>502 Bad Gateway</h1></body></html>"
 _MIDDLE_FAULTS: Final = frozenset(
@@ -45,7 +47,7 @@ _MIDDLE_FAULTS: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Piece:
+class Piece:
     """One server-sent event: when it is due after the request, and its name in the truth."""
 
     due_ns: int
@@ -55,9 +57,19 @@ class _Piece:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
+class Plan:
+    """A whole answer as it will be sent.
+
+    Attributes:
+        headers_ns: when the headers are due after the request.
+        pieces: the events in order.
+        reply: what is said.
+        reasoning: how many reasoning deltas there are.
+        answer: how many answer deltas.
+    """
+
     headers_ns: int
-    pieces: tuple[_Piece, ...]
+    pieces: tuple[Piece, ...]
     reply: Reply
     reasoning: int
     answer: int
@@ -83,7 +95,7 @@ def _answer_deltas(reply: Reply, call_id: str) -> Iterator[dict[str, Any]]:
         yield {"tool_calls": [{"index": 0, "function": {"arguments": token}}]}
 
 
-def _plan(settings: LlmProfile, draws: Draws, reply: Reply, call_id: str) -> _Plan:
+def plan_answer(settings: LlmProfile, draws: Draws, reply: Reply, call_id: str) -> Plan:
     """Draw the schedule of a whole answer, in nanoseconds after the request."""
     first_text = draws.delay_ns(settings.first_text, "first_text")
     first_reasoning: int | None = None
@@ -93,10 +105,10 @@ def _plan(settings: LlmProfile, draws: Draws, reply: Reply, call_id: str) -> _Pl
         first_reasoning = min(settings.reasoning.first.quantile_ns(position), first_text)
     first = first_text if first_reasoning is None else first_reasoning
     headers = min(draws.delay_ns(settings.headers, "headers"), first)
-    pieces: list[_Piece] = []
+    pieces: list[Piece] = []
     if settings.role_chunk != "none":
         pieces.append(
-            _Piece(
+            Piece(
                 due_ns=headers if settings.role_chunk == "early" else first,
                 event="role_sent",
                 choice=_delta({"role": "assistant", "content": ""}),
@@ -112,7 +124,7 @@ def _plan(settings: LlmProfile, draws: Draws, reply: Reply, call_id: str) -> _Pl
         reasoning = len(dues)
         for index, (due, token) in enumerate(zip(dues, reasoning_tokens(reasoning), strict=True)):
             pieces.append(
-                _Piece(
+                Piece(
                     due_ns=due,
                     event="reasoning_sent",
                     index=index,
@@ -125,11 +137,11 @@ def _plan(settings: LlmProfile, draws: Draws, reply: Reply, call_id: str) -> _Pl
     for delta in _answer_deltas(reply, call_id):
         if answer:
             due += draws.delay_ns(settings.gap, "gap", answer)
-        pieces.append(_Piece(due_ns=due, event=event, index=answer, choice=_delta(delta)))
+        pieces.append(Piece(due_ns=due, event=event, index=answer, choice=_delta(delta)))
         answer += 1
     finish = "stop" if reply.tool_call is None else "tool_calls"
-    pieces.append(_Piece(due_ns=due, event="finish_sent", choice=_delta({}, finish)))
-    return _Plan(
+    pieces.append(Piece(due_ns=due, event="finish_sent", choice=_delta({}, finish)))
+    return Plan(
         headers_ns=headers,
         pieces=tuple(pieces),
         reply=reply,
@@ -138,7 +150,8 @@ def _plan(settings: LlmProfile, draws: Draws, reply: Reply, call_id: str) -> _Pl
     )
 
 
-def _usage(messages: list[Any], plan: _Plan) -> dict[str, Any]:
+def usage_of(messages: list[Any], plan: Plan) -> dict[str, Any]:
+    """Return the tokens of a request and its answer, as OpenAI counts them."""
     prompt = sum(
         4 + len(tokens(str(message.get("content") or "")))
         for message in messages
@@ -184,6 +197,7 @@ async def chat_completions(gateway: Gateway, request: web.Request) -> web.Stream
     call = begin(gateway, request, Stage.LLM, "openai-chat", profile.name, received_ns=received_ns)
     salient = json.dumps([body["messages"], body.get("tools")], sort_keys=True).encode()
     draws = gateway.draws(profile.name, Stage.LLM, salient)
+    note_asked(call, request, {key: body[key] for key in body if key not in _LONG})
     fault = settings.faults.draw(draws)
     refused = early_fault(call, request, fault, settings.faults)
     if refused is not None:
@@ -191,6 +205,9 @@ async def chat_completions(gateway: Gateway, request: web.Request) -> web.Stream
     if fault is FaultKind.SLOW_HELLO:
         call.fault(fault)
         call.held_ns = round(settings.faults.slow_hello_s * NS_PER_S)
+    route = routed_by_headers(call, profile, request, draws)
+    settings = route.settings
+    assert settings is not None
     if fault is FaultKind.NONSENSE:
         call.fault(fault)
         reply = Reply(text=nonsense(draws.key))
@@ -204,8 +221,16 @@ async def chat_completions(gateway: Gateway, request: web.Request) -> web.Stream
             tool_choice=body.get("tool_choice"),
             max_sentences=settings.max_sentences,
         )
-    plan = _plan(settings, draws, reply, gateway.next_name("call_"))
-    answer = _Answer(call, request, body=body, plan=plan, settings=settings, fault=fault)
+    plan = plan_answer(settings, draws, reply, gateway.next_name("call_"))
+    answer = _Answer(
+        call,
+        request,
+        body=body,
+        plan=plan,
+        settings=settings,
+        fault=fault,
+        headers=route.headers,
+    )
     if fault in (FaultKind.WRONG_CONTENT_TYPE, FaultKind.EMPTY):
         return await guarded(call, answer.nothing())
     return await guarded(call, answer.streamed() if body.get("stream") else answer.whole())
@@ -218,9 +243,10 @@ class _Answer:
         request: web.Request,
         *,
         body: dict[str, Any],
-        plan: _Plan,
+        plan: Plan,
         settings: LlmProfile,
         fault: FaultKind | None,
+        headers: Mapping[str, str],
     ) -> None:
         self._call = call
         self._body = body
@@ -235,7 +261,7 @@ class _Answer:
             content_type = "text/html"
         else:
             content_type = "text/event-stream" if body.get("stream") else "application/json"
-        self.http = HttpReply(call, request, content_type)
+        self.http = HttpReply(call, request, content_type, headers)
         # A service tells when it made the answer; the gateway has no wall clock to tell by.
         self._envelope = {
             "id": f"chatcmpl-{call.request}",
@@ -244,6 +270,8 @@ class _Answer:
             "model": body["model"],
             "system_fingerprint": "turnbench-gateway",
         }
+        if isinstance(body.get("service_tier"), str):
+            self._envelope["service_tier"] = body["service_tier"]
 
     def _event(self, choice: dict[str, Any] | None, usage: dict[str, Any] | None = None) -> bytes:
         chunk = {**self._envelope, "choices": [] if choice is None else [choice]}
@@ -298,7 +326,7 @@ class _Answer:
         return self.http.response
 
     def _usage(self) -> dict[str, Any]:
-        return _usage(self._body["messages"], self._plan)
+        return usage_of(self._body["messages"], self._plan)
 
     async def _break(self, due_ns: int, data: bytes) -> None:
         """Let a fault strike in the middle of the answer."""

@@ -8,7 +8,7 @@ header of a WAV leaves with the first chunk but as a piece of its own.
 import base64
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ from harness.gateway.engines.worker import WorkerDied
 from harness.gateway.faults import FaultKind, Stage
 from harness.gateway.pcm import SPOKEN_RATE, wav_header
 from harness.gateway.profiles import TtsProfile
+from harness.gateway.routed import note_asked, routed_by_headers
 
 __all__ = ["Chunk", "chunks_of", "speech", "spoil"]
 
@@ -161,6 +162,7 @@ async def speech(gateway: Gateway, request: web.Request) -> web.StreamResponse:
     )
     salient = f"{order.voice}\0{order.speed}\0{order.text}".encode(errors="surrogatepass")
     draws = gateway.draws(profile.name, Stage.TTS, salient)
+    note_asked(call, request, {key: body[key] for key in body if key != "input"})
     fault = settings.faults.draw(draws)
     refused = early_fault(call, request, fault, settings.faults)
     if refused is not None:
@@ -169,9 +171,14 @@ async def speech(gateway: Gateway, request: web.Request) -> web.StreamResponse:
         call.held_ns = round(settings.faults.slow_hello_s * NS_PER_S)
     if fault is not None and fault not in _MIDDLE_FAULTS:
         call.fault(fault)
+    route = routed_by_headers(call, profile, request, draws)
+    settings = route.settings
+    assert settings is not None
     first_byte_ns = draws.delay_ns(settings.first_byte, "first_byte")
     headers_ns = min(draws.delay_ns(settings.headers, "headers"), first_byte_ns)
-    synthesis = _Synthesis(call, request, order, settings, fault)
+    synthesis = _Synthesis(
+        call, request, order=order, settings=settings, fault=fault, headers=route.headers
+    )
     if fault in (FaultKind.EMPTY, FaultKind.WRONG_CONTENT_TYPE):
         return await guarded(call, synthesis.nothing(call.base_ns + headers_ns))
     return await guarded(call, synthesis.spoken(draws, headers_ns, first_byte_ns))
@@ -182,9 +189,11 @@ class _Synthesis:
         self,
         call: Call,
         request: web.Request,
+        *,
         order: _Order,
         settings: TtsProfile,
         fault: FaultKind | None,
+        headers: Mapping[str, str],
     ) -> None:
         self._call = call
         self._order = order
@@ -193,7 +202,7 @@ class _Synthesis:
         content_type = "text/event-stream" if order.sse else _CONTENT_TYPES[order.container]
         if fault is FaultKind.WRONG_CONTENT_TYPE:
             content_type = "text/html"
-        self.http = Reply(call, request, content_type)
+        self.http = Reply(call, request, content_type, headers)
 
     async def nothing(self, due_ns: int) -> web.StreamResponse:
         """A 200 that holds nothing, or a page of HTML."""

@@ -26,7 +26,8 @@ from harness.gateway.context import (
 from harness.gateway.engines.replies import nonsense
 from harness.gateway.faults import FaultKind, Stage
 from harness.gateway.pcm import HEARD_RATE, Samples, decode
-from harness.gateway.profiles import SttProfile
+from harness.gateway.profiles import Profile
+from harness.gateway.routed import NO_HEADERS, note_asked, routed_by_headers
 
 __all__ = ["parakeet_transcriptions", "transcriptions"]
 
@@ -60,8 +61,6 @@ async def _transcribe(gateway: Gateway, request: web.Request, protocol: str) -> 
     if answer_format not in _FORMATS:
         raise Refusal(400, f"'response_format' must be one of {', '.join(_FORMATS)}")
     profile = gateway.profile(request, Stage.STT, form.get("model"))
-    settings = profile.stt
-    assert settings is not None
     data = file.file.read()
     try:
         samples = await asyncio.to_thread(decode, data, HEARD_RATE)
@@ -71,7 +70,9 @@ async def _transcribe(gateway: Gateway, request: web.Request, protocol: str) -> 
         ) from None
     call = begin(gateway, request, Stage.STT, protocol, profile.name, received_ns=received_ns)
     call.mark("audio_received", received_ns, samples=len(samples), kind="first")
-    batch = _Batch(call, request, settings, samples, answer_format)
+    asked = {key: value for key, value in form.items() if isinstance(value, str)}
+    note_asked(call, request, asked)
+    batch = _Batch(call, request, profile, samples, answer_format)
     return await guarded(call, batch.answer())
 
 
@@ -80,13 +81,16 @@ class _Batch:
         self,
         call: Call,
         request: web.Request,
-        settings: SttProfile,
+        profile: Profile,
         samples: Samples,
         answer_format: str,
     ) -> None:
         self._call = call
         self._request = request
-        self._settings = settings
+        assert profile.stt is not None
+        self._profile = profile
+        self._settings = profile.stt
+        self._headers = NO_HEADERS
         self._samples = samples
         self._format = answer_format
 
@@ -103,6 +107,9 @@ class _Batch:
             call.fault(fault)
         if fault is FaultKind.SLOW_HELLO:
             call.held_ns = round(settings.faults.slow_hello_s * NS_PER_S)
+        route = routed_by_headers(call, self._profile, self._request, draws)
+        settings, self._headers = route.settings, route.headers
+        assert settings is not None
         audio_s = len(self._samples) / HEARD_RATE
         injected = draws.delay_ns(settings.compute, "compute") + round(
             settings.compute_ms_per_audio_s * audio_s * 1e6
@@ -130,7 +137,7 @@ class _Batch:
         self, body: bytes, content_type: str, due: int, fault: FaultKind | None
     ) -> web.StreamResponse:
         call = self._call
-        http = Reply(call, self._request, content_type)
+        http = Reply(call, self._request, content_type, self._headers)
         await http.start(due)
         if fault is FaultKind.RESET:
             http.reset()

@@ -13,6 +13,17 @@ out is the default. A delay is a number of milliseconds, or a table that names i
     first_byte = { values_ms = [110, 120, 180] }
     realtime_factor = 0.2
 
+A router lists its upstreams, each of which may answer by another profile::
+
+    ["my-router"]
+    base = "exact"
+    ["my-router".routing]
+    failover = 80
+    llm = [
+        { provider = "alder", model = "fast", weight = 3, failure = 0.05 },
+        { provider = "birch", model = "slow", profile = "kimi-k2.6@baseten" },
+    ]
+
 A profile may start from a shipped one: ``["slower-kimi"] base = "kimi-k2.6@baseten"`` and then the
 keys that differ.
 """
@@ -35,6 +46,7 @@ from harness.gateway.profiles import (
     SttProfile,
     TtsProfile,
 )
+from harness.gateway.routing import Routing, Upstream
 
 __all__ = ["parse_profiles", "read_profiles"]
 
@@ -57,8 +69,10 @@ _DISTRIBUTIONS: Final = frozenset(
         "first_byte",
         "first",
         "gap",
+        "failover",
     }
 )
+_NAMES: Final = frozenset({"provider", "model", "profile", "audio", "scores_run"})
 _FAULTS: Final = tuple(kind.value for kind in FaultKind)
 _CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "recogniser": ("pocketsphinx", "oracle"),
@@ -106,9 +120,29 @@ def parse_profiles(text: str, name: str, shipped: Mapping[str, Profile]) -> dict
             profile = _profile(profile_name, table, where, shipped, problems)
             if profile is not None:
                 profiles[profile_name] = profile
+    for profile in profiles.values():
+        problems.extend(_unknown_upstreams(profile, {**shipped, **profiles}, name))
     if problems:
         raise ConfigurationError(problems)
     return profiles
+
+
+def _unknown_upstreams(profile: Profile, known: Mapping[str, Profile], where: str) -> list[str]:
+    """Return what is wrong with the profiles that a router's upstreams answer by."""
+    problems = []
+    for stage in profile.stages if profile.routing is not None else ():
+        assert profile.routing is not None
+        for upstream in profile.routing.of(stage):
+            if upstream.profile is None:
+                continue
+            serves = known.get(upstream.profile)
+            field_name = f"{where}: {profile.name}.routing.{stage}: {upstream.name}"
+            if serves is None:
+                near = difflib.get_close_matches(upstream.profile, known, 1)
+                problems.append(f"{field_name}: no profile {upstream.profile!r}" + _hint(near))
+            elif stage not in serves.stages:
+                problems.append(f"{field_name}: {upstream.profile!r} does not serve {stage}")
+    return problems
 
 
 def _profile(
@@ -128,11 +162,14 @@ def _profile(
     note = table.get("note", "" if base is None else f"as {base.name}, changed by {where}")
     if not isinstance(note, str):
         problems.append(f"{where}.note: must be a string")
+    routing = None if base is None else base.routing
     for key, value in table.items():
         if key in ("base", "note"):
             continue
-        if key not in _STAGES:
-            near = difflib.get_close_matches(key, ("base", "note", *_STAGES), 1)
+        if key == "routing":
+            routing = _routing(value, f"{where}.routing", problems)
+        elif key not in _STAGES:
+            near = difflib.get_close_matches(key, ("base", "note", "routing", *_STAGES), 1)
             problems.append(f"{where}.{key}: unknown key" + _hint(near))
         elif not isinstance(value, dict):
             problems.append(f"{where}.{key}: must be a table")
@@ -145,10 +182,28 @@ def _profile(
         if base is not None and key not in stages:
             stages[key] = getattr(base, key)
     try:
-        return Profile(name=name, note=note, **stages)
+        return Profile(name=name, note=note, routing=routing, **stages)
     except ValueError as error:
         problems.append(f"{where}: {error}")
         return None
+
+
+def _routing(table: Any, where: str, problems: list[str]) -> Routing | None:
+    """Return a router's upstreams, or None after noting what is wrong."""
+    if not isinstance(table, dict):
+        problems.append(f"{where}: must be a table")
+        return None
+    return _settings(Routing, table, where, None, problems)  # type: ignore[no-any-return]
+
+
+def _upstreams(value: Any, where: str, problems: list[str]) -> tuple[Upstream, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise ValueError("must be a list of tables with provider and model")
+    made = [
+        _settings(Upstream, each, f"{where}[{number}]", None, problems)
+        for number, each in enumerate(value)
+    ]
+    return tuple(each for each in made if each is not None)
 
 
 def _hint(near: list[str]) -> str:
@@ -189,6 +244,13 @@ def _value(key: str, value: Any, where: str, problems: list[str]) -> Any:
         return _settings(_NESTED[key], value, where, None, problems)
     if key == "faults":
         return _faults(value)
+    if key in _STAGES:
+        return _upstreams(value, where, problems)
+    if key == "score":
+        ok = isinstance(value, list) and len(value) == 3 and all(map(_is_number, value))
+        return tuple(_check(value, lambda _: ok, "three numbers: quality, latency, cost"))
+    if key in _NAMES:
+        return _check(value, lambda given: isinstance(given, str), "a string")
     if key in _CHOICES:
         return _check(value, lambda given: given in _CHOICES[key], " or ".join(_CHOICES[key]))
     if key == "voices":

@@ -12,6 +12,7 @@ from typing import Literal
 
 from harness.gateway.distributions import ZERO, Constant, Distribution, Lognormal
 from harness.gateway.faults import STAGE_FAULTS, FaultKind, FaultMix, Stage
+from harness.gateway.routing import Routing, Upstream
 
 __all__ = [
     "PROFILES",
@@ -237,6 +238,7 @@ class Profile:
         stt, llm, tts: the stages that the profile serves; None for the others.
         published: the figures behind a profile that bears a model's name.
         note: one line about a profile that bears none.
+        routing: the upstreams of a router; None where the profile answers for itself.
     """
 
     name: str
@@ -245,6 +247,7 @@ class Profile:
     tts: TtsProfile | None = None
     published: Publication | None = None
     note: str = ""
+    routing: Routing | None = None
 
     def __post_init__(self) -> None:
         _require(bool(self.name) and self.name.isprintable(), "a profile needs a name")
@@ -253,6 +256,12 @@ class Profile:
             self.stt is not None or self.llm is not None or self.tts is not None,
             f"{self.name}: a profile serves at least one of stt, llm and tts",
         )
+        for stage in Stage:
+            routed = self.routing is not None and bool(self.routing.of(stage))
+            _require(
+                not routed or stage in self.stages,
+                f"{self.name}: routes {stage}, which it does not serve",
+            )
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -467,6 +476,38 @@ _NAMED: tuple[Profile, ...] = (
     ),
 )
 
+_ROUTED = Profile(
+    name="routed",
+    stt=_EXACT.stt,
+    llm=_EXACT.llm,
+    tts=_EXACT.tts,
+    note="a router before two upstreams for each stage, one fast and one slow, with failover",
+    routing=Routing(
+        stt=(
+            Upstream(provider="alder", model="ear-fast", weight=3.0, failure=0.1),
+            Upstream(provider="birch", model="ear-slow", profile="routed-slow"),
+        ),
+        llm=(
+            Upstream(provider="alder", model="chat-fast", weight=3.0, failure=0.1),
+            Upstream(provider="birch", model="chat-slow", profile="routed-slow"),
+        ),
+        tts=(
+            Upstream(provider="alder", model="voice-fast", weight=3.0, failure=0.1),
+            Upstream(provider="birch", model="voice-slow", profile="routed-slow"),
+        ),
+    ),
+)
+
+_ROUTED_SLOW = Profile(
+    name="routed-slow",
+    stt=SttProfile(
+        endpoint_silence=Constant(ms=300.0), compute=Constant(ms=250.0), recogniser="oracle"
+    ),
+    llm=LlmProfile(headers=Constant(ms=50.0), first_text=Constant(ms=450.0), gap=Constant(ms=15.0)),
+    tts=TtsProfile(headers=Constant(ms=60.0), first_byte=Constant(ms=300.0), realtime_factor=0.2),
+    note="the slow upstream of `routed`",
+)
+
 _FAULT_NOTE = "suffers {} at every request, otherwise as `exact`"
 
 
@@ -504,6 +545,8 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             _EXACT_SILENCE,
             _EMBEDDED,
             _ORACLE_10,
+            _ROUTED,
+            _ROUTED_SLOW,
             *_NAMED,
             *_fault_profiles(),
         )

@@ -32,6 +32,7 @@ from harness.gateway.pacing import Pacer
 from harness.gateway.parakeet import audio_stream
 from harness.gateway.profile_files import read_profiles
 from harness.gateway.profiles import PROFILES
+from harness.gateway.speko import SPEKO_ROUTES
 from harness.gateway.truth import TruthEvent, TruthLog
 from harness.gateway.utterances import read_utterances
 
@@ -81,6 +82,10 @@ ROUTES: Final[tuple[Route, ...]] = (
         checks_key=False,
     ),
     Route(method="GET", path="/livekit/v1/models", handler=inference_models, checks_key=False),
+    *(
+        Route(method=method, path=path, handler=handler, checks_key=False)
+        for method, path, handler in SPEKO_ROUTES
+    ),
 )
 
 

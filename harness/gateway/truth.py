@@ -11,6 +11,9 @@ event                    stage  the instant when
 ======================== ====== ==================================================================
 gateway_started          –      the server listens; ``detail`` has seed and engines as JSON
 request_received         all    the request (body included) or the WebSocket upgrade was read
+asked                    all    what the request asked for was understood; ``detail`` has it as JSON
+routed                   all    the router chose; ``kind`` is the upstream, ``index`` how many
+                                failed before it, ``injected_ns`` what they cost
 headers_sent             all    status and headers left; ``kind`` is the status
 role_sent                llm    the role-only chunk left
 reasoning_sent           llm    reasoning delta ``index`` left
