@@ -1,9 +1,7 @@
 """A run and its analysis as a report view: what is shown, in which order, in which words."""
 
-import contextlib
-import gc
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from harness.analysis.attribution import Waterfall, waterfall
 from harness.analysis.definitions import METRICS
@@ -16,6 +14,7 @@ from harness.analysis.validity import Caution
 from harness.domain.suite import Driver, Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial
+from harness.report.collector import collector_off
 from harness.report.comparisons import comparison_answer, comparison_views
 from harness.report.details import bars_of, trial_views
 from harness.report.findings import (
@@ -307,25 +306,13 @@ def _subtitle(data: RunData, counted: int) -> tuple[str, ...]:
     )
 
 
-@contextlib.contextmanager
-def _collector_off() -> Iterator[None]:
-    """Keep the cyclic collector from walking millions of new values that hold no cycle."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def build_view(data: RunData) -> ReportView:
     """Return everything that the report of a run shows.
 
     Raises:
         KeyError: a trial's utterance is not among the utterances.
     """
-    with _collector_off():
+    with collector_off():
         return _build(data)
 
 

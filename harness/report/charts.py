@@ -15,6 +15,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from harness.report.collector import collector_off
 from harness.report.format import milliseconds
 from harness.report.view import BarKind, ComparisonView, Distribution, ReportView
 
@@ -281,7 +282,7 @@ def draw_charts(view: ReportView, names: Sequence[str] = tuple(CHARTS)) -> dict[
         names: of "waterfall", "ecdf", "paired", "pareto".
     """
     drawn: dict[str, str] = {}
-    with rc_context(_STYLE):
+    with collector_off(), rc_context(_STYLE):
         for name in names:
             text = CHARTS[name](view)
             if text is not None:

@@ -18,6 +18,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from harness.report.collector import collector_off
 from harness.report.format import Cell, CellState, milliseconds, percent
 from harness.report.page_data import base64_of, embed_json, pack_trials, page_data
 from harness.report.view import (
@@ -335,25 +336,26 @@ def render_html(
         f"{trial}.{turn}": f"data:{clip.media_type};base64,{base64_of(clip.data)}"
         for (trial, turn), clip in audio.items()
     }
-    return template.render(
-        view=view,
-        sections=_sections(view),
-        sparks=_sparks(view),
-        waterfalls=waterfalls,
-        ticks=ticks,
-        grid=grid,
-        stage_names=_STAGES,
-        stage_table=_stage_table(view),
-        part_tables=_part_tables(view),
-        definitions={each.metric: each.formula for each in view.definitions},
-        prints={name: _image(prints.get(name)) for name in ("ecdf", "paired", "pareto")},
-        charted=_charted(view),
-        leading=[c for c in view.comparisons if c.metric == view.comparisons[0].metric],
-        policy=policy,
-        css=Markup(_asset("report.css")),  # noqa: S704
-        script=Markup(script),  # noqa: S704
-        theme_script=Markup(theme),  # noqa: S704
-        data=embed_json(page_data(view)),
-        chunks=pack_trials(view.trials),
-        audio=embed_json(clips),
-    )
+    with collector_off():
+        return template.render(
+            view=view,
+            sections=_sections(view),
+            sparks=_sparks(view),
+            waterfalls=waterfalls,
+            ticks=ticks,
+            grid=grid,
+            stage_names=_STAGES,
+            stage_table=_stage_table(view),
+            part_tables=_part_tables(view),
+            definitions={each.metric: each.formula for each in view.definitions},
+            prints={name: _image(prints.get(name)) for name in ("ecdf", "paired", "pareto")},
+            charted=_charted(view),
+            leading=[c for c in view.comparisons if c.metric == view.comparisons[0].metric],
+            policy=policy,
+            css=Markup(_asset("report.css")),  # noqa: S704
+            script=Markup(script),  # noqa: S704
+            theme_script=Markup(theme),  # noqa: S704
+            data=embed_json(page_data(view)),
+            chunks=pack_trials(view.trials),
+            audio=embed_json(clips),
+        )
