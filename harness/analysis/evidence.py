@@ -11,7 +11,7 @@ One function for each kind of budget:
 The suspicion (see ``gate_rule``) is for p50 the rank test by exchange of trials, whose statistic
 grows with each trial of the candidate while its null distribution stays; for everything else, a
 point beyond the limit. A bound from the reference's own spread was tried for tails: it let a point
-beyond the budget pass where chance explains it, but found only 68 % instead of 90 % of +50 % on p95
+beyond the budget pass where chance explains it, but found only 68 % instead of 88 % of +50 % on p95
 among stalls.
 """
 

@@ -375,7 +375,7 @@ def _tail_deviation(
 
     Of the exchange distribution after the typical shift is taken out, with its outer 2 % drawn in;
     there is none (inf) where that lies among the failures. Taking out the tail's own shift instead
-    gives 18 % too little: it fits the two tails to each other.
+    gives about a sixth too little: it fits the two tails to each other.
     """
     if math.isfinite(typical):
         sides = sides.map_candidate(sides.candidate - typical)
