@@ -32,7 +32,7 @@ from harness.pipeline.socket_reading import (
     join_transcripts,
     listen_request,
     read_spoken,
-    released_by,
+    sent_at,
     socket_connection,
     spoken_failure,
 )
@@ -93,8 +93,7 @@ def _connection(exchange: Exchange) -> tuple[Connection, tuple[Wait, ...], Stamp
     """Read the trace: how the connection was had, what was waited for, when the request was out."""
     if exchange.dialect is not None:
         connection, socket_waits = socket_connection(exchange)
-        released = released_by(exchange) if exchange.sends else None
-        return connection, socket_waits, exchange.sent if released is None else released.at
+        return connection, socket_waits, sent_at(exchange)
     waits: list[Wait] = []
     opened: dict[str, int] = {}
     rtt: int | None = None
@@ -338,6 +337,13 @@ def _handed(call: Call, exchange: Exchange | None) -> tuple[Stamp, int]:
     if exchange is None or exchange.dialect is None:
         return call.pieces[0][0], 0
     trigger = exchange.dialect.trigger([text for _, text in call.pieces])
+    sent = sent_at(exchange)
+    if sent is not None and (trigger is None or call.pieces[trigger][0].ns > sent.ns):
+        # The client did not wait for what it is known to wait for.
+        given = [number for number, (at, _) in enumerate(call.pieces) if at.ns <= sent.ns]
+        ended = None if call.node is None else call.node.input_ended
+        if given and (trigger is not None or (ended is not None and ended.ns > sent.ns)):
+            trigger = given[-1]
     if trigger is not None:
         before = sum(_squeezed(text) for _, text in call.pieces[:trigger])
         return call.pieces[trigger][0], before

@@ -36,7 +36,7 @@ __all__ = [
     "json_object",
     "listen_request",
     "read_spoken",
-    "released_by",
+    "sent_at",
     "socket_connection",
     "spoken_failure",
 ]
@@ -210,7 +210,7 @@ def _listen_failure(recorder: Recorder, redact: Callable[[str], str]) -> Failure
 
     Errors after a good final are the next turn's: the caller has been understood.
     """
-    reported = any(problem.stage is Stage.STT for problem in recorder.problems)
+    reported = any(problem.stage is Stage.STT for problem in recorder.turn_problems())
     understood = any(each.kind == "final" and each.text.strip() for each in recorder.transcripts)
     if understood and not reported:
         return None
@@ -242,15 +242,20 @@ def _closed(stage: Stage, exchange: Exchange, when: str) -> Failure:
         stage=stage,
         kind=FailureKind.RESET if reset else FailureKind.TRUNCATED,
         message=f"the socket was {'lost' if reset else f'closed ({code})'} {when}",
-        status=code,
+        status=None if code is None else int(code),
     )
 
 
-def released_by(exchange: Exchange) -> Sent | None:
-    """Return the send with which the server had the text of its first audio."""
-    dialect: SpeakDialect = exchange.dialect
-    index = dialect.released(exchange.sends)
-    return None if index is None else exchange.sends[index]
+def sent_at(exchange: Exchange) -> Stamp | None:
+    """Return when the text of the first audio had been handed to the transport, or None.
+
+    For a body over HTTP, when the request had been written.
+    """
+    if exchange.sends:
+        dialect: SpeakDialect = exchange.dialect
+        index = dialect.released(exchange.sends)
+        return None if index is None else exchange.sends[index].at
+    return exchange.sent if exchange.status == _OK else None
 
 
 def read_spoken(exchange: Exchange) -> SpeechBody:

@@ -293,7 +293,8 @@ class _TimedSocket(aiohttp.ClientWebSocketResponse):
             use = self._current()
             if use is not None and use.closed is None:
                 use.closed = stamp()
-                use.close_code = self.close_code
+                code = self.close_code
+                use.close_code = None if code is None else int(code)
         return message
 
 
