@@ -2,13 +2,15 @@
 
 The parts are contiguous and sum to the response to the nanosecond. A part is the provider's where
 the path waited for the provider; a known wait where one was recorded; the client's as far as the
-event loop's thread worked (or was ready to and had no processor) between the two marks; and
-``unattributed`` for the rest. That something lies between two marks explains nothing: a sleep in
-the client leaves no work behind and comes back as unattributed, wherever it hides.
+event loop ran without a pause from the one mark, or to the other, and its thread worked (or was
+ready to and had no processor); and ``unattributed`` for the rest. That something lies between two
+marks explains nothing: a sleep in the client lets the loop go idle, or leaves no work behind, and
+comes back as unattributed, wherever it hides.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Literal
 
@@ -16,7 +18,7 @@ from harness.analysis.critical_path import EDGES, Leg, critical_path
 from harness.analysis.metrics import Missing
 from harness.analysis.quantile import quantile_index
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import FailedTrial, Trial, Turn, Wait, WaitCause
+from harness.domain.trial import FailedTrial, Idle, Trial, Turn, Wait, WaitCause
 from harness.errors import InvariantError
 
 __all__ = [
@@ -160,7 +162,7 @@ def waterfall(turn: Turn) -> Waterfall | Missing:
     waits = (*turn.waits, *(wait for request in turn.chain() for wait in request.waits))
     parts: list[Part] = []
     for leg in legs:
-        for part in _parts(leg, waits):
+        for part in _parts(leg, waits, turn.idle):
             start = max(part.start_ns, speech_end)
             if start < part.end_ns:
                 parts.append(
@@ -176,7 +178,7 @@ def waterfall(turn: Turn) -> Waterfall | Missing:
     return Waterfall(start_ns=speech_end, end_ns=audible, parts=tuple(parts))
 
 
-def _parts(leg: Leg, waits: Iterable[Wait]) -> list[Part]:
+def _parts(leg: Leg, waits: Iterable[Wait], idle: Iterable[Idle]) -> list[Part]:
     """Split a leg: known waits at their instants, then work, then what nothing explains."""
     named: list[Part] = []
     cursor = leg.start.at_ns
@@ -198,19 +200,61 @@ def _parts(leg: Leg, waits: Iterable[Wait]) -> list[Part]:
             cursor = end
     parts: list[Part] = []
     budget = _budget(leg)
+    lead_end, tail_start = _idleness(leg, idle)
     cursor = leg.start.at_ns
     for wait_part in (*named, None):
         gap_end = leg.end.at_ns if wait_part is None else wait_part.start_ns
-        spent = min(budget, gap_end - cursor)
-        if spent > 0:
-            parts.append(_plain(leg, leg.edge.kind, cursor, cursor + spent))
-            budget -= spent
-        if cursor + spent < gap_end:
-            parts.append(_plain(leg, UNATTRIBUTED, cursor + spent, gap_end))
+        for start, end, busy in _pieces(cursor, gap_end, lead_end, tail_start):
+            spent = min(budget, end - start) if busy else 0
+            if spent > 0:
+                parts.append(_plain(leg, leg.edge.kind, start, start + spent))
+                budget -= spent
+            if start + spent < end:
+                parts.append(_plain(leg, UNATTRIBUTED, start + spent, end))
         if wait_part is not None:
             parts.append(wait_part)
             cursor = wait_part.end_ns
-    return parts
+    return _joined(parts)
+
+
+def _idleness(leg: Leg, idle: Iterable[Idle]) -> tuple[int, int]:
+    """Return when the loop first went idle within a leg and when it last woke.
+
+    What a step of the program does, it does without the loop going idle; so of a client's leg only
+    the time before the first idleness and after the last can be its work, and whatever else ran in
+    between was about something else. A loop that never went idle, or was not watched, gives the
+    leg's end for both: then all of it can be work.
+    """
+    start, end = leg.start.at_ns, leg.end.at_ns
+    if leg.edge.kind == "provider":
+        return end, end
+    inside = [each for each in idle if each.end_ns > start and each.start_ns < end]
+    if not inside:
+        return end, end
+    return (
+        max(start, min(each.start_ns for each in inside)),
+        min(end, max(each.end_ns for each in inside)),
+    )
+
+
+def _pieces(
+    start: int, end: int, lead_end: int, tail_start: int
+) -> Iterable[tuple[int, int, bool]]:
+    """Cut a gap at the loop's idleness; the third value tells whether it can be work."""
+    cuts = sorted({start, end, *(cut for cut in (lead_end, tail_start) if start < cut < end)})
+    for first, second in pairwise(cuts):
+        yield first, second, second <= lead_end or first >= tail_start
+
+
+def _joined(parts: list[Part]) -> list[Part]:
+    """Join neighbours of one name."""
+    joined: list[Part] = []
+    for part in parts:
+        if joined and joined[-1].name == part.name and joined[-1].end_ns == part.start_ns:
+            joined[-1] = replace(joined[-1], end_ns=part.end_ns)
+        else:
+            joined.append(part)
+    return joined
 
 
 def _budget(leg: Leg) -> int:

@@ -185,6 +185,8 @@ def critical_path(turn: Turn) -> tuple[Leg, ...] | Missing:
     speech_end, audible = turn.marks.get(Mark.SPEECH_END), turn.marks.get(Mark.FIRST_AUDIBLE)
     if speech_end is None:
         return Missing(reason="no speech_end")
+    if any(request.cause is Cause.FIXED for request in turn.requests):
+        return Missing(reason="the stages were measured alone")
     if audible is None:
         return Missing(reason="no first_audible")
     if audible < speech_end:
@@ -255,11 +257,11 @@ def _before_frame(
     sentence = _own(Mark.LLM_FIRST_SENTENCE, tts) or _node(Mark.LLM_FIRST_SENTENCE, llm, turn)
     walk.step("tts_prepare", sentence)
     commit = _of_turn(turn, Mark.TURN_COMMITTED)
-    if _gates(commit, _ready(walk.here, turn, llm), walk.here):
+    if _gates(commit, _ready(walk.here, turn, tts, llm), walk.here):
         walk.step("release", commit)
         _before_commit(walk, turn)
         return
-    received = _node(Mark.SENTENCE_RECEIVED, llm, turn)
+    received = _sentence(turn, tts, llm)
     if received is not None:
         walk.step("gather", received)
         walk.step("sentence", _node(Mark.LLM_TEXT_RECEIVED, llm, turn))
@@ -269,9 +271,14 @@ def _before_frame(
     _before_text(walk, turn, llm)
 
 
-def _ready(here: Node, turn: Turn, llm: Request | None) -> Node | None:
+def _sentence(turn: Turn, tts: Request | None, llm: Request | None) -> Node | None:
+    """Return the arrival of the text that the TTS was asked with, which either may have noted."""
+    return _own(Mark.SENTENCE_RECEIVED, tts) or _node(Mark.SENTENCE_RECEIVED, llm, turn)
+
+
+def _ready(here: Node, turn: Turn, tts: Request | None, llm: Request | None) -> Node | None:
     """Return the mark at which the first sentence was there, but for the commit."""
-    received = _node(Mark.SENTENCE_RECEIVED, llm, turn)
+    received = _sentence(turn, tts, llm)
     if received is not None:
         return received
     found = [

@@ -183,12 +183,15 @@ class Timeouts:
         transcript_s: from the end of speech to the final transcript.
         reply_s: from the end of speech to the first audible sample.
         playout_s: from the first audible sample to the reply's end.
+        hang_up_s: the caller hangs up so long after the reply's first sample; None hears it to its
+            end. Saves time and money where only latency is asked for.
     """
 
     connect_s: float = 10.0
     transcript_s: float = 15.0
     reply_s: float = 30.0
     playout_s: float = 60.0
+    hang_up_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

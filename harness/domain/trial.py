@@ -22,6 +22,7 @@ __all__ = [
     "Failure",
     "FailureKind",
     "Health",
+    "Idle",
     "PlayoutSegment",
     "Reply",
     "Request",
@@ -193,6 +194,28 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Idle:
+    """From when the event loop first went idle to when it last woke, between two marks.
+
+    While the loop is idle nothing of this program runs: whatever happens next waits for the
+    outside. Time from a mark to the first idleness, and from the last to the next mark, is work;
+    time between them is somebody's wait.
+
+    Attributes:
+        start_ns: the beginning of the first idleness.
+        end_ns: the end of the last.
+    """
+
+    start_ns: int
+    end_ns: int
+
+    def __post_init__(self) -> None:
+        """Refuse an interval that ends before it starts."""
+        if self.end_ns < self.start_ns:
+            raise InvariantError("an idle interval ends before it starts")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One call of a provider within a turn.
 
@@ -256,7 +279,7 @@ class Reply:
         samples: how many.
         segments: the stretches between underruns, in order.
         leading_silence: samples before the first audible 10 ms window; all of them if none is.
-        interrupted: the agent stopped it.
+        interrupted: it did not play to its end: the agent stopped it, or the caller hung up.
         audio: the file in the run's folder, where the audio was kept.
     """
 
@@ -290,6 +313,8 @@ class Turn:
         requests: every request in order of creation.
         audible_request: the TTS request that produced the first audible sample.
         waits: known waits outside any request.
+        idle: the loop's idleness in each gap between neighbouring marks that has any, in order;
+            empty where it was not watched.
         reply: the reply's audio, if there was any.
         reported: LiveKit's own numbers for the turn, by its own names, in seconds.
     """
@@ -302,6 +327,7 @@ class Turn:
     requests: tuple[Request, ...] = ()
     audible_request: str | None = None
     waits: tuple[Wait, ...] = ()
+    idle: tuple[Idle, ...] = ()
     reply: Reply | None = None
     reported: Mapping[str, float] = field(default_factory=lambda: EMPTY)
 

@@ -7,6 +7,7 @@ was, never "the last one before"; otherwise a pause between two steps would pass
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from harness.clock import Work
 from harness.domain.suite import SessionOptions, TurnDetection
@@ -16,6 +17,7 @@ from harness.domain.trial import (
     Cause,
     Connection,
     Failure,
+    Idle,
     PlayoutSegment,
     Request,
     Transcript,
@@ -89,7 +91,9 @@ class _Marks:
             self.work[mark] = stamp.work
 
 
-def _connection(exchange: Exchange) -> tuple[Connection, tuple[Wait, ...], Stamp | None]:
+def _connection(
+    exchange: Exchange, idle: list[tuple[int, int]]
+) -> tuple[Connection, tuple[Wait, ...], Stamp | None]:
     """Read the trace: how the connection was had, what was waited for, when the request was out."""
     if exchange.dialect is not None:
         connection, socket_waits = socket_connection(exchange)
@@ -98,12 +102,13 @@ def _connection(exchange: Exchange) -> tuple[Connection, tuple[Wait, ...], Stamp
     opened: dict[str, int] = {}
     rtt: int | None = None
     first = exchange.trace[0][1] if exchange.trace else None
-    if first is not None and first > exchange.opened.ns:
-        # Before httpcore's first event lies the wait for the pool; without contention it is the
-        # time of a few function calls, which the work accounts for.
-        gap = first - exchange.opened.ns
-        if gap > _TIMER_NS:
-            waits.append(Wait(cause=WaitCause.POOL, start_ns=exchange.opened.ns, end_ns=first))
+    if first is not None:
+        # If the loop went idle before httpcore's first event, it waited for the pool.
+        queued = [each for each in idle if each[1] > exchange.opened.ns and each[0] < first]
+        if queued:
+            start = max(exchange.opened.ns, queued[0][0])
+            end = min(first, queued[-1][1])
+            waits.append(Wait(cause=WaitCause.POOL, start_ns=start, end_ns=end))
     for name, at in exchange.trace:
         step, _, phase = name.rpartition(".")
         if phase == "started":
@@ -134,9 +139,12 @@ def _squeezed(text: str) -> int:
 
 
 class _Assembler:
-    def __init__(self, recorder: Recorder, redact: Callable[[str], str]) -> None:
+    def __init__(
+        self, recorder: Recorder, redact: Callable[[str], str], idle: list[tuple[int, int]]
+    ) -> None:
         self.recorder = recorder
         self.redact = redact
+        self.idle = idle
         self.bodies: dict[int, ChatBody] = {}
         self.requests: dict[int, Request] = {}
 
@@ -156,7 +164,7 @@ class _Assembler:
             exchange = call.exchanges[-1]
             body = read_chat(exchange)
             self.bodies[call.index] = body
-            connection, waits, sent = _connection(exchange)
+            connection, waits, sent = _connection(exchange, self.idle)
             marks.put(Mark.LLM_SENT, sent)
             marks.put(Mark.LLM_FIRST_BYTE, body.first_byte)
             marks.put(
@@ -225,7 +233,7 @@ class _Assembler:
         if exchange is not None:
             spoken = exchange.dialect is not None
             body: SpeechBody = read_spoken(exchange) if spoken else read_speech(exchange)
-            connection, waits, sent = _connection(exchange)
+            connection, waits, sent = _connection(exchange, self.idle)
             marks.put(Mark.TTS_SENT, sent)
             marks.put(Mark.TTS_HEADER, body.header)
             marks.put(Mark.TTS_FIRST_BYTE, body.first_audio)
@@ -415,6 +423,26 @@ def _endpointing_waits(recorder: Recorder, options: SessionOptions, commit: Stam
     return [Wait(cause=WaitCause.ENDPOINTING, start_ns=start, end_ns=max(start, end))]
 
 
+def _idle_between_marks(
+    marks: dict[Mark, int], requests: list[Request], idle: list[tuple[int, int]]
+) -> tuple[Idle, ...]:
+    """Keep, for each gap between neighbouring marks, the first idleness's start, the last's end."""
+    instants = sorted({*marks.values(), *(at for each in requests for at in each.marks.values())})
+    found: list[Idle] = []
+    position = 0
+    for start, end in pairwise(instants):
+        while position < len(idle) and idle[position][1] <= start:
+            position += 1
+        last = position
+        while last < len(idle) and idle[last][0] < end:
+            last += 1
+        if last > position:
+            found.append(
+                Idle(start_ns=max(start, idle[position][0]), end_ns=min(end, idle[last - 1][1]))
+            )
+    return tuple(found)
+
+
 def _playout(
     sink: PlayoutClock, requests: list[Request], marks: _Marks
 ) -> tuple[list[Wait], str | None]:
@@ -475,10 +503,22 @@ def assemble(
     sink: PlayoutClock | None,
     utterance: str,
     redact: Callable[[str], str],
+    idle: list[tuple[int, int]],
     index: int = 0,
 ) -> Turn:
-    """Build the turn that the probes saw."""
-    work = _Assembler(recorder, redact)
+    """Build the turn that the probes saw.
+
+    Args:
+        recorder: what they wrote down.
+        schedule: when the utterance was due.
+        options: the suite's session options.
+        sink: the playout clock.
+        utterance: the utterance's id.
+        redact: removes secrets from what a provider said.
+        idle: when the event loop was idle, in order.
+        index: the turn's position in its trial.
+    """
+    work = _Assembler(recorder, redact, idle)
     join_transcripts(recorder)
     marks = _Marks()
     if schedule.speech_start_ns is not None and schedule.speech_end_ns is not None:
@@ -556,6 +596,7 @@ def assemble(
         requests=tuple(requests),
         audible_request=audible,
         waits=tuple(sorted(waits, key=lambda wait: (wait.start_ns, wait.end_ns))),
+        idle=_idle_between_marks(marks.at, requests, idle),
         reply=reply,
         reported=dict(recorder.reported),
     )

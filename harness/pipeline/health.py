@@ -1,6 +1,7 @@
 """How well this machine and this process keep time, watched while trials run."""
 
 import asyncio
+import bisect
 import contextlib
 import math
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from harness.domain.trial import Health, Stall
 
@@ -16,6 +18,8 @@ __all__ = ["STALL_NS", "Watch", "health"]
 STALL_NS = 10_000_000
 _LATE_NS = 20_000_000
 _TICK_NS = 10_000_000
+_BLINK_NS = 20_000
+"""A shorter call of the selector did not wait for anything."""
 
 
 def _rank(values: list[int], share: float) -> int:
@@ -27,9 +31,16 @@ def _rank(values: list[int], share: float) -> int:
 
 
 class Watch:
-    """A stall watcher process and an event-loop ticker, shared by the trials of one loop."""
+    """A stall watcher process, an event-loop ticker and a log of the loop's idleness.
+
+    Shared by the trials of one loop. The log comes from the loop's selector: while a call of it
+    blocks, nothing of this program runs. Loops without a selector (uvloop) give no log.
+    """
 
     def __init__(self) -> None:
+        self._idle: list[tuple[int, int]] = []
+        self._selector: Any = None
+        self._select: Any = None
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
         self._stalls: list[Stall] = []
@@ -53,6 +64,36 @@ class Watch:
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
         self._ticker = asyncio.create_task(self._tick())
+        self._log_idleness()
+
+    def _log_idleness(self) -> None:
+        selector = getattr(asyncio.get_running_loop(), "_selector", None)
+        if selector is None:
+            return
+        self._selector, self._select = selector, selector.select
+        original, log, clock = selector.select, self._idle, time.perf_counter_ns
+
+        def select(timeout: float | None = None) -> Any:
+            if timeout is not None and timeout <= 0:
+                return original(timeout)
+            before = clock()
+            found = original(timeout)
+            after = clock()
+            if after - before > _BLINK_NS:
+                log.append((before, after))
+            return found
+
+        selector.select = select
+
+    def idle_between(self, start_ns: int, end_ns: int) -> list[tuple[int, int]]:
+        """Return the loop's idle intervals that overlap an interval, in order."""
+        first = bisect.bisect_left(self._idle, start_ns, key=lambda each: each[1])
+        found = []
+        for each in self._idle[first:]:
+            if each[0] >= end_ns:
+                break
+            found.append(each)
+        return found
 
     async def _tick(self) -> None:
         due = time.perf_counter_ns() + _TICK_NS
@@ -91,9 +132,14 @@ class Watch:
         """Drop what no running trial can need."""
         self._stalls = [each for each in self._stalls if each.end_ns >= instant_ns]
         self._lags = [each for each in self._lags if each[0] >= instant_ns]
+        first = bisect.bisect_left(self._idle, instant_ns, key=lambda each: each[1])
+        del self._idle[:first]
 
     async def aclose(self) -> None:
         """Stop watching."""
+        if self._selector is not None:
+            self._selector.select = self._select
+            self._selector = None
         if self._ticker is not None:
             self._ticker.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -134,6 +134,7 @@ class SessionPerformer(Base):
             tts_text_transforms=list(options.text_transforms) or None,  # type: ignore[arg-type]
             aec_warmup_duration=None,
             user_away_timeout=None,
+            session_close_transcript_timeout=0.0,
             conn_options=conn_options,
         )
         return session, agent
@@ -203,6 +204,9 @@ class SessionPerformer(Base):
                 source.close()
                 await sink.aclose()
                 if session is not None:
+                    with contextlib.suppress(Exception):
+                        # The turn is over: livekit need not wait for another transcript (2 s).
+                        session.options.session_close_transcript_timeout = 0.0
                     with contextlib.suppress(Exception):
                         async with asyncio.timeout(5):
                             await session.aclose()
@@ -290,6 +294,14 @@ class SessionPerformer(Base):
         if not answered or (sink.started_ns is None and not broken()):
             return self._silence(recorder)
         if sink.started_ns is None:
+            return None
+        hang_up_s = timeouts.hang_up_s
+        if hang_up_s is not None:
+            await wait_until(
+                lambda: broken() or (sink.finished.is_set() and self._idle(session, recorder)),
+                until_ns=sink.started_ns + round(hang_up_s * _NS),
+            )
+            sink.clear_buffer()
             return None
         patience = round(self._suite.session.request_timeout_s * _NS)
 
@@ -393,6 +405,7 @@ class SessionPerformer(Base):
             sink=sink,
             utterance=utterance.utterance.id,
             redact=self._redact,
+            idle=self._watch.idle_between(origin, time.perf_counter_ns()),
         )
 
     def _verdict(

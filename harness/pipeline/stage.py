@@ -112,6 +112,7 @@ class StagePerformer(Base):
             sink=sink,
             utterance=utterance.utterance.id,
             redact=self._redact,
+            idle=self._watch.idle_between(origin, time.perf_counter_ns()),
         )
         failure = (
             primary_failure(recorder, turn, self._redact)

@@ -8,7 +8,7 @@ connection's own callback, which knows no trial, so stamps are kept here and loo
 from collections import OrderedDict
 
 from harness.clock import Work
-from harness.pipeline.observer import SttObserver
+from harness.pipeline.observer import NullSttObserver
 from harness.pipeline.recording import CURRENT_RECORDER, Stamp
 
 __all__ = ["TrialObserver"]
@@ -16,7 +16,7 @@ __all__ = ["TrialObserver"]
 _KEPT = 10_000
 
 
-class TrialObserver(SttObserver):
+class TrialObserver(NullSttObserver):
     """An observer for a client that is shared by trials."""
 
     def __init__(self) -> None:

@@ -281,6 +281,7 @@ class _SuiteReader:
             transcript_s=table.number("transcript_s", base.transcript_s, above=0),
             reply_s=table.number("reply_s", base.reply_s, above=0),
             playout_s=table.number("playout_s", base.playout_s, above=0),
+            hang_up_s=table.maybe_number("hang_up_s", above=0),
         )
         self.finish(table)
         return options
@@ -467,12 +468,17 @@ def _option(table: Table, key: str, kind: str) -> Any:
     if kind == "bool":
         return table.boolean(key, default=False)
     if kind == "list":
-        value = table.take(key)
-        if isinstance(value, list | tuple) and value:
-            return tuple(_plain(each) for each in value)
-        table.problem(key, "has to be a list with at least one entry")
-        return None
+        return _listed(table, key)
     return _plain(table.take(key)) if _is_table(table, key) else None
+
+
+def _listed(table: Table, key: str) -> list[Any] | None:
+    """Return a list of names or tables, as a provider's own options have it."""
+    value = table.take(key)
+    if isinstance(value, list) and all(isinstance(each, str | Mapping) for each in value):
+        return [_plain(each) for each in value]
+    table.problem(key, "has to be a list of texts or tables: [ ... ]")
+    return None
 
 
 def _is_table(table: Table, key: str) -> bool:

@@ -18,7 +18,7 @@ Version 1 (0.1.0):
 ``turns``
     each with ``index``, ``utterance``, ``marks`` (mark to instant), ``work`` (mark to [cpu,
     queued]), ``transcripts`` ([kind, text, at, received or null, late]), ``requests``, ``audible``,
-    ``waits`` ([cause, start, end]), ``reply`` and ``reported``.
+    ``waits`` ([cause, start, end]), ``idle`` ([start, end]), ``reply`` and ``reported``.
 a request
     ``id``, ``stage``, ``cause``, ``parent``, ``cancelled``, ``text``, ``marks``, ``work``,
     ``arrivals`` ([received or null, at or null, text, size]), ``waits``, ``connection``
@@ -48,6 +48,7 @@ from harness.domain.trial import (
     Failure,
     FailureKind,
     Health,
+    Idle,
     PlayoutSegment,
     Reply,
     Request,
@@ -157,6 +158,8 @@ def _turn(turn: Turn) -> dict[str, Any]:
         document["audible"] = turn.audible_request
     if turn.waits:
         document["waits"] = _waits(turn.waits)
+    if turn.idle:
+        document["idle"] = [[each.start_ns, each.end_ns] for each in turn.idle]
     if turn.reply is not None:
         document["reply"] = _reply(turn.reply)
     if turn.reported:
@@ -334,6 +337,7 @@ def _decode_turn(document: Mapping[str, Any]) -> Turn:
         requests=tuple(_decode_request(each) for each in document.get("requests", ())),
         audible_request=document.get("audible"),
         waits=_decode_waits(document),
+        idle=tuple(Idle(start_ns=each[0], end_ns=each[1]) for each in document.get("idle", ())),
         reply=None if reply is None else _decode_reply(reply),
         reported=document.get("reported", {}),
     )

@@ -26,7 +26,16 @@ from harness.analysis.critical_path import EDGES, critical_path
 from harness.analysis.metrics import Missing, measure_turn
 from harness.clock import Work
 from harness.domain.timeline import ORDER, Mark, Stage
-from harness.domain.trial import Cause, Request, Transcript, TranscriptKind, Turn, Wait, WaitCause
+from harness.domain.trial import (
+    Cause,
+    Idle,
+    Request,
+    Transcript,
+    TranscriptKind,
+    Turn,
+    Wait,
+    WaitCause,
+)
 from harness.errors import InvariantError
 from tests.synthetic import MS, Script, make_failed, make_trial, make_turn, make_utterance
 
@@ -616,3 +625,51 @@ class TestManyTurns:
     def test_names_are_unique(self) -> None:
         """No wait bears the name of an edge, so that sums by name never mix causes."""
         assert not set(EDGES) & {cause.value for cause in WaitCause}
+
+
+class TestIdleness:
+    """A step of the program is done without the loop going idle."""
+
+    @staticmethod
+    def _turn(idle: tuple[Idle, ...]) -> Turn:
+        turn = make_turn(Script())
+        marks = turn.marks
+        # All of the leg from the final to the commit is made to look worked through.
+        busy = {
+            **turn.work,
+            Mark.TRANSCRIPT_FINAL: Work(cpu_ns=0, queued_ns=0),
+            Mark.TURN_COMMITTED: Work(cpu_ns=10**9, queued_ns=0),
+        }
+        assert marks[Mark.TURN_COMMITTED] - marks[Mark.TRANSCRIPT_FINAL] > 300_000
+        return replace(turn, work=busy, idle=idle)
+
+    def test_work_during_a_wait_is_not_the_clients(self) -> None:
+        """What ran between the first idleness and the last was about something else."""
+        turn = self._turn(())
+        start = turn.marks[Mark.TRANSCRIPT_FINAL]
+        end = turn.marks[Mark.TURN_COMMITTED]
+        found = lengths(
+            split(replace(turn, idle=(Idle(start_ns=start + 100_000, end_ns=end - 150_000),)))
+        )
+        assert found["commit"] == 250_000
+        assert found["commit.unattributed"] == end - start - 250_000
+
+    def test_a_loop_that_never_idled_worked(self) -> None:
+        """Without idleness the work itself is the evidence."""
+        turn = self._turn((Idle(start_ns=0, end_ns=1),))
+        found = lengths(split(turn))
+        assert "commit.unattributed" not in found
+
+    def test_a_blocking_sleep_leaves_no_work(self) -> None:
+        """A loop that is blocked is not idle, and yet nothing was done."""
+        turn = self._turn(())
+        work = {**turn.work, Mark.TURN_COMMITTED: Work(cpu_ns=1_000, queued_ns=0)}
+        found = lengths(split(replace(turn, work=work)))
+        length = turn.marks[Mark.TURN_COMMITTED] - turn.marks[Mark.TRANSCRIPT_FINAL]
+        assert found["commit.unattributed"] == length - 1_000
+
+    def test_stages_alone_have_no_waterfall(self) -> None:
+        """Requests with fixed input do not follow from one another."""
+        turn = make_turn(Script())
+        alone = tuple(replace(each, cause=Cause.FIXED) for each in turn.requests)
+        assert isinstance(waterfall(replace(turn, requests=alone)), Missing)

@@ -144,6 +144,17 @@ class TestSession:
                 texts.append((await hearing.finish(self._draws("a"))).text)
             assert " ".join(texts[:2]) == texts[2] == TEXTS[1]
 
+    async def test_a_repetition_that_is_heard_longer_is_no_continuation(
+        self, manifest: Path
+    ) -> None:
+        """The same recording again, cut a little later, gives all its words again."""
+        session = OracleSession(Oracle(read_utterances(manifest), None), 0.0)
+        whole = _RECORDINGS[1]
+        for end in (len(whole) - 1600, len(whole) - 800, len(whole)):
+            hearing = session.listen()
+            hearing.feed(whole[320:end].tobytes())
+            assert (await hearing.finish(self._draws("a"))).text == TEXTS[1]
+
     async def test_unknown_audio_gives_no_word(self, manifest: Path) -> None:
         """An oracle does not guess."""
         oracle = Oracle(read_utterances(manifest), None)

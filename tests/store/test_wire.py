@@ -17,6 +17,7 @@ from harness.domain.trial import (
     Failure,
     FailureKind,
     Health,
+    Idle,
     PlayoutSegment,
     Reply,
     Request,
@@ -55,6 +56,9 @@ failures = st.builds(
 )
 # One mark at a time breaks no order.
 marks = st.dictionaries(st.sampled_from(Mark), instants, max_size=1)
+idles = st.tuples(st.integers(0, 10**15), st.integers(0, 10**9)).map(
+    lambda each: Idle(start_ns=each[0], end_ns=each[0] + each[1])
+)
 waits = st.builds(
     lambda cause, start, length: Wait(cause=cause, start_ns=start, end_ns=start + length),
     st.sampled_from(WaitCause),
@@ -123,6 +127,7 @@ def turns(draw: st.DrawFn) -> Turn:
         requests=tuple(found),
         audible_request=draw(st.none() | st.sampled_from(ids)) if ids else None,
         waits=tuple(draw(st.lists(waits, max_size=2))),
+        idle=tuple(draw(st.lists(idles, max_size=2))),
         reply=draw(st.none() | replies),
         reported=draw(st.dictionaries(texts, st.floats(allow_nan=False), max_size=3)),
     )

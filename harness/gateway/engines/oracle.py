@@ -135,6 +135,7 @@ class _Place:
 
     utterance: int
     words: int
+    offset: int
     sample: int
 
 
@@ -203,18 +204,23 @@ class Oracle:
         first, last = match.offset - _EDGE, match.offset + length + _EDGE
         begin = bisect.bisect_left(places, first, key=_middle)
         end = bisect.bisect_right(places, last, key=_middle)
-        # What starts at a recording's beginning is a repetition, not a continuation.
+        # A continuation starts near the earlier piece's end, a repetition near its beginning.
         if (
             after is not None
             and after.utterance == match.utterance
-            and match.offset > 0
+            and match.offset > (after.offset + after.sample) // 2
             and after.sample <= last
             and after.sample < match.offset + length
         ):
             begin = after.words
         end = max(begin, end)
         text = " ".join(word for word, _, _ in places[begin:end])
-        return text, _Place(utterance=match.utterance, words=end, sample=match.offset + length)
+        return text, _Place(
+            utterance=match.utterance,
+            words=end,
+            offset=match.offset,
+            sample=match.offset + length,
+        )
 
     def words_heard(self, match: Match, length: int) -> str:
         """Return the words of the matched recording that end within the audio."""

@@ -1,0 +1,24 @@
+"""A gateway for the tests that drive the real pipeline."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from harness.gateway.config import GatewayConfig
+from harness.gateway.process import GatewayProcess, start_gateway
+from tests.pipeline.playing import DATASET
+
+
+@pytest.fixture(scope="session")
+def gateway() -> Iterator[GatewayProcess]:
+    """A running gateway whose oracle knows the starter set."""
+    with start_gateway(
+        GatewayConfig(seed=11, utterances=DATASET / "manifest.jsonl", recogniser="oracle")
+    ) as process:
+        yield process
+
+
+@pytest.fixture
+def address(gateway: GatewayProcess) -> tuple[str, str]:
+    """The gateway's root and key."""
+    return f"http://127.0.0.1:{gateway.port}", gateway.key
