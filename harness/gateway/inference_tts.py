@@ -55,6 +55,10 @@ class _ReplyWire:
         """Return ``output_audio``."""
         return self._message("output_audio", audio=base64.b64encode(pcm).decode())
 
+    def begin(self, index: int, rate: int) -> None:
+        """Nothing goes before the audio."""
+        del index, rate
+
     def alignment(self, text: str, start_s: float, end_s: float) -> str | None:
         """Return ``output_alignment``, the time shared out by letters."""
         if self._timings is None:

@@ -34,7 +34,7 @@ from harness.gateway.pcm import SPOKEN_RATE, wav_header
 from harness.gateway.profiles import TtsProfile
 from harness.gateway.routed import note_asked, routed_by_headers
 
-__all__ = ["Chunk", "chunks_of", "speech", "spoil"]
+__all__ = ["MIDDLE_FAULTS", "Chunk", "Order", "Synthesis", "chunks_of", "speech", "spoil"]
 
 _CONTENT_TYPES: Final = {
     "pcm": "audio/pcm",
@@ -46,7 +46,7 @@ _CONTENT_TYPES: Final = {
 _MAX_INPUT = 4096
 _WRONG_RATE = 16_000
 _HTML = b"<!doctype html><html><body><h1>502 Bad Gateway</h1></body></html>"
-_MIDDLE_FAULTS: Final = frozenset(
+MIDDLE_FAULTS: Final = frozenset(
     {
         FaultKind.MID_STREAM_ERROR,
         FaultKind.RESET,
@@ -55,10 +55,11 @@ _MIDDLE_FAULTS: Final = frozenset(
         FaultKind.MALFORMED,
     }
 )
+"""Faults that strike in the middle of the audio."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Order:
+class Order:
     """What the client wants spoken, checked."""
 
     text: str
@@ -77,7 +78,7 @@ class Chunk:
     end_sample: int
 
 
-def _order(body: Any) -> _Order:
+def _order(body: Any) -> Order:
     if not isinstance(body, dict):
         raise Refusal(400, "The body of the request must be a JSON object")
     text, voice = body.get("input"), body.get("voice")
@@ -98,9 +99,7 @@ def _order(body: Any) -> _Order:
     form = body.get("stream_format", "audio")
     if form not in ("audio", "sse"):
         raise Refusal(400, "'stream_format' must be audio or sse")
-    return _Order(
-        text=text, voice=voice, speed=float(speed), container=container, sse=form == "sse"
-    )
+    return Order(text=text, voice=voice, speed=float(speed), container=container, sse=form == "sse")
 
 
 def chunks_of(
@@ -169,14 +168,14 @@ async def speech(gateway: Gateway, request: web.Request) -> web.StreamResponse:
         return refused
     if fault is FaultKind.SLOW_HELLO:
         call.held_ns = round(settings.faults.slow_hello_s * NS_PER_S)
-    if fault is not None and fault not in _MIDDLE_FAULTS:
+    if fault is not None and fault not in MIDDLE_FAULTS:
         call.fault(fault)
     route = routed_by_headers(call, profile, request, draws)
     settings = route.settings
     assert settings is not None
     first_byte_ns = draws.delay_ns(settings.first_byte, "first_byte")
     headers_ns = min(draws.delay_ns(settings.headers, "headers"), first_byte_ns)
-    synthesis = _Synthesis(
+    synthesis = Synthesis(
         call, request, order=order, settings=settings, fault=fault, headers=route.headers
     )
     if fault in (FaultKind.EMPTY, FaultKind.WRONG_CONTENT_TYPE):
@@ -184,13 +183,15 @@ async def speech(gateway: Gateway, request: web.Request) -> web.StreamResponse:
     return await guarded(call, synthesis.spoken(draws, headers_ns, first_byte_ns))
 
 
-class _Synthesis:
+class Synthesis:
+    """One answer with speech in it, by a schedule drawn beforehand."""
+
     def __init__(
         self,
         call: Call,
         request: web.Request,
         *,
-        order: _Order,
+        order: Order,
         settings: TtsProfile,
         fault: FaultKind | None,
         headers: Mapping[str, str],
@@ -243,6 +244,16 @@ class _Synthesis:
         return b"data: " + json.dumps(event).encode() + b"\n\n"
 
     async def spoken(self, draws: Draws, headers_ns: int, first_byte_ns: int) -> web.StreamResponse:
+        """Speak the text.
+
+        Args:
+            draws: the request's random numbers.
+            headers_ns: when the headers leave, after the call's base.
+            first_byte_ns: likewise the first byte of audio.
+
+        Raises:
+            Refusal: 500 when the synthesiser crashed on the text.
+        """
         call = self._call
         base = call.base_ns
         try:
@@ -263,7 +274,7 @@ class _Synthesis:
             header = self._wrap(wav_header(SPOKEN_RATE, None))
             sent = await self.http.send(header, base + first_byte_ns)
             call.mark("envelope_sent", sent, n_bytes=44)
-        break_at = len(chunks) // 2 if self._fault in _MIDDLE_FAULTS else None
+        break_at = len(chunks) // 2 if self._fault in MIDDLE_FAULTS else None
         audible = spoken.audible
         for index, (chunk, piece) in enumerate(zip(chunks, pieces, strict=True)):
             due = base + chunk.due_ns

@@ -15,6 +15,8 @@ from typing import Any, Final
 from aiohttp import web
 
 from harness.errors import ConfigurationError
+from harness.gateway.baseten_stt import qwen3_asr, whisper
+from harness.gateway.baseten_tts import orpheus_http, orpheus_websocket, qwen3_tts
 from harness.gateway.config import GatewayConfig
 from harness.gateway.context import Gateway, Refusal, error_body
 from harness.gateway.engines.oracle import Oracle
@@ -82,6 +84,18 @@ ROUTES: Final[tuple[Route, ...]] = (
         checks_key=False,
     ),
     Route(method="GET", path="/livekit/v1/models", handler=inference_models, checks_key=False),
+    Route(method="GET", path="/baseten/whisper/websocket", handler=whisper, checks_key=False),
+    Route(method="GET", path="/baseten/qwen3-asr/websocket", handler=qwen3_asr, checks_key=False),
+    Route(
+        method="GET",
+        path="/baseten/orpheus/websocket",
+        handler=orpheus_websocket,
+        checks_key=False,
+    ),
+    Route(method="POST", path="/baseten/orpheus/predict", handler=orpheus_http, checks_key=False),
+    Route(method="GET", path="/baseten/qwen3-tts/websocket", handler=qwen3_tts, checks_key=False),
+    Route(method="POST", path="/baseten/v1/chat/completions", handler=chat_completions),
+    Route(method="GET", path="/baseten/v1/models", handler=models),
     *(
         Route(method=method, path=path, handler=handler, checks_key=False)
         for method, path, handler in SPEKO_ROUTES

@@ -10,7 +10,7 @@ import contextlib
 import re
 import time
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -18,7 +18,7 @@ from harness.gateway.context import NS_PER_S, Call, reset_connection
 from harness.gateway.engines.synthesiser import Speech
 from harness.gateway.engines.worker import WorkerDied
 from harness.gateway.faults import CONNECTION_FAULTS, FaultKind, Stage
-from harness.gateway.openai_speech import chunks_of, spoil
+from harness.gateway.openai_speech import MIDDLE_FAULTS, chunks_of, spoil
 from harness.gateway.pcm import SPOKEN_RATE
 from harness.gateway.profiles import TtsProfile
 
@@ -26,15 +26,6 @@ __all__ = ["Segment", "Sentences", "Speaker", "SpeechWire"]
 
 _WRONG_RATE = 16_000
 _HTML = "<!doctype html><html><body><h1>502 Bad Gateway</h1></body></html>"
-_MIDDLE_FAULTS: Final = frozenset(
-    {
-        FaultKind.MID_STREAM_ERROR,
-        FaultKind.RESET,
-        FaultKind.TRUNCATION,
-        FaultKind.STALL,
-        FaultKind.MALFORMED,
-    }
-)
 _SENTENCE = re.compile(r".*?[.!?…。！？]+[\"'”’)]*(?=\s)", re.DOTALL)
 
 
@@ -75,6 +66,10 @@ class SpeechWire(Protocol):
 
     def audio(self, pcm: bytes) -> str | bytes:
         """Return the message of a piece of audio."""
+        ...
+
+    def begin(self, index: int, rate: int) -> str | None:
+        """Return the message that goes before the audio of text ``index``; None for none."""
         ...
 
     def alignment(self, text: str, start_s: float, end_s: float) -> str | None:
@@ -195,6 +190,7 @@ class Segment:
         self._fault_drawn = False
         self._sent_samples = 0
         self._index = 0
+        self._number = 0
         self._heard_audible = False
 
     def add(self, text: str, arrived_ns: int) -> None:
@@ -255,7 +251,7 @@ class Segment:
             free_ns = await self._text(each, free_ns)
             if free_ns < 0:
                 return
-        if self._fault is not None and self._fault not in _MIDDLE_FAULTS:
+        if self._fault is not None and self._fault not in MIDDLE_FAULTS:
             self.call.fault(self._fault)
         done = self._wire.done()
         if done is not None:
@@ -270,11 +266,17 @@ class Segment:
         spoken = await each.speech
         call.engine_ready(spoken.engine, base)
         chunks = list(chunks_of(spoken, settings, 0, sample_aligned=True))
-        break_at = len(chunks) // 2 if self._fault in _MIDDLE_FAULTS else None
+        break_at = len(chunks) // 2 if self._fault in MIDDLE_FAULTS else None
         audible = spoken.audible
         first_sample = self._sent_samples
         start_s = first_sample / SPOKEN_RATE
         aligned = self._wire.alignment(each.text, start_s, start_s + spoken.samples / SPOKEN_RATE)
+        rate = _WRONG_RATE if self._fault is FaultKind.WRONG_RATE else SPOKEN_RATE
+        begin = self._wire.begin(self._number, rate)
+        if begin is not None:
+            await pacer.until(base)
+            await self._speaker.send(begin)
+        self._number += 1
         due = base
         for position, chunk in enumerate(chunks):
             due = base + chunk.due_ns
@@ -324,3 +326,6 @@ class Segment:
             await speaker.send(self._wire.broken())
         else:
             await speaker.send(self._wire.error("The upstream provider failed"))
+            if self._wire.done() is None:
+                # Where the socket's end is the speech's end, an error ends the socket too.
+                await speaker.socket.close(code=1011)
