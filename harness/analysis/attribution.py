@@ -47,6 +47,8 @@ _WAITS: Mapping[WaitCause, tuple[str, Stage | None, str]] = MappingProxyType(
         # title, stage (None: that of the edge), the edge it follows in the order of parts
         WaitCause.FRAME: ("rest of the audio frame", Stage.STT, "speech_send"),
         WaitCause.PACING: ("frame released late", Stage.HARNESS, "speech_send"),
+        WaitCause.VAD: ("VAD's silence before the upload", Stage.STT, "speech_send"),
+        WaitCause.UPLOAD: ("uploading the recording", Stage.STT, "speech_send"),
         WaitCause.ENDPOINTING: ("endpointing delay", Stage.ENDPOINTING, "commit"),
         WaitCause.POOL: ("waiting for a connection", None, "llm_send"),
         WaitCause.CONNECT: ("connecting", None, "llm_send"),

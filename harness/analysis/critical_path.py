@@ -80,7 +80,9 @@ _TABLE = (
         title="handing over the last speech",
         stage=_STT,
         kind="client",
-        waits=frozenset({WaitCause.FRAME, WaitCause.PACING}),
+        waits=frozenset(
+            {WaitCause.FRAME, WaitCause.PACING, WaitCause.VAD, WaitCause.UPLOAD, *_CONNECTING}
+        ),
     ),
     Edge(name="stt", title="STT", stage=_STT, kind="provider"),
     Edge(name="stt_client", title="STT client", stage=_STT, kind="client"),

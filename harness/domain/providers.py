@@ -119,6 +119,15 @@ _SPEECH_OPTIONS = MappingProxyType(
     {"speed": "float", "instructions": "str", "response_format": "str"}
 )
 
+_SPEKO_OPTIONS = MappingProxyType(
+    {
+        "language": "str",
+        "region": "str",
+        "optimize_for": "str",
+        "allowed_providers": "mapping",
+    }
+)
+
 PROVIDERS: Mapping[str, ProviderSpec] = MappingProxyType(
     {
         "livekit": ProviderSpec(
@@ -266,6 +275,53 @@ PROVIDERS: Mapping[str, ProviderSpec] = MappingProxyType(
                                 required=True,
                                 secret=True,
                             ),
+                        ),
+                    ),
+                }
+            ),
+        ),
+        "speko": ProviderSpec(
+            name="speko",
+            title="Speko",
+            note="A router: model auto lets it choose, vendor:model allows that one alone. Its "
+            "OpenAI-like router is the provider openai with base_url https://api.speko.ai/v1, "
+            "api_key_variable and extra_headers such as X-Speko-Objective.",
+            keys=(
+                EnvironmentKey(
+                    name="SPEKO_API_KEY", purpose="platform key", required=True, secret=True
+                ),
+                EnvironmentKey(
+                    name="SPEKO_BASE_URL", purpose="base URL", default="https://api.speko.dev"
+                ),
+            ),
+            stages=MappingProxyType(
+                {
+                    Stage.STT: StageSpec(
+                        default_model="auto",
+                        models=("auto",),
+                        options=MappingProxyType(
+                            {**_SPEKO_OPTIONS, "keywords": "list", "stt_language": "str"}
+                        ),
+                    ),
+                    Stage.LLM: StageSpec(
+                        default_model="auto",
+                        models=("auto",),
+                        options=MappingProxyType(
+                            {
+                                **_SPEKO_OPTIONS,
+                                "temperature": "float",
+                                "max_tokens": "int",
+                                "reasoning_effort": "str",
+                                "max_tool_hops": "int",
+                                "buffered": "bool",
+                            }
+                        ),
+                    ),
+                    Stage.TTS: StageSpec(
+                        default_model="auto",
+                        models=("auto",),
+                        options=MappingProxyType(
+                            {**_SPEKO_OPTIONS, "speed": "float", "instructions": "str"}
                         ),
                     ),
                 }

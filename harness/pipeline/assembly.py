@@ -29,6 +29,7 @@ from harness.domain.trial import (
 from harness.pipeline.bodies import ChatBody, SpeechBody, read_chat, read_speech
 from harness.pipeline.failures import chat_failure, speech_failure
 from harness.pipeline.recording import Call, Exchange, Node, Recorder, Stamp
+from harness.pipeline.routes import route_of
 from harness.pipeline.sink import PlayoutClock
 from harness.pipeline.socket_reading import (
     join_transcripts,
@@ -38,6 +39,7 @@ from harness.pipeline.socket_reading import (
     socket_connection,
     spoken_failure,
 )
+from harness.pipeline.uploads import join_uploads, last_upload, upload_requests
 
 __all__ = ["Schedule", "assemble"]
 
@@ -131,6 +133,7 @@ def _facts(exchange: Exchange) -> dict[str, object]:
     facts.update(
         (name, exchange.headers[name]) for name in _FACT_HEADERS if name in exchange.headers
     )
+    facts.update(route_of(exchange.headers))
     return facts
 
 
@@ -147,6 +150,9 @@ class _Assembler:
         self.idle = idle
         self.bodies: dict[int, ChatBody] = {}
         self.requests: dict[int, Request] = {}
+
+    def connection(self, exchange: Exchange) -> tuple[Connection, tuple[Wait, ...], Stamp | None]:
+        return _connection(exchange, self.idle)
 
     def commit(self) -> Stamp | None:
         return self.recorder.commits[0] if self.recorder.commits else None
@@ -183,6 +189,7 @@ class _Assembler:
             if body.model is not None:
                 facts["model"] = body.model
             facts.update({f"usage.{key}": value for key, value in body.usage.items()})
+            facts.update({f"route.{key}": value for key, value in body.route.items()})
             failure = chat_failure(exchange, body, self.redact)
         first_text = call.first_text or (node.first_output if node is not None else None)
         marks.put(Mark.LLM_FIRST_TEXT, first_text)
@@ -520,6 +527,7 @@ def assemble(
     """
     work = _Assembler(recorder, redact, idle)
     join_transcripts(recorder)
+    join_uploads(recorder)
     marks = _Marks()
     if schedule.speech_start_ns is not None and schedule.speech_end_ns is not None:
         marks.at[Mark.SPEECH_START] = schedule.speech_start_ns
@@ -557,6 +565,10 @@ def assemble(
     if finals:
         marks.put(Mark.TRANSCRIPT_FINAL, finals[-1].at)
         marks.put(Mark.FINAL_RECEIVED, finals[-1].received)
+    sending = last_upload(recorder, end, finals[-1].received if finals else None, work.connection)
+    if sending is not None:
+        marks.put(Mark.SPEECH_SENT, sending.sent)
+        waits += sending.waits
     if commit is not None:
         marks.put(Mark.TURN_COMMITTED, commit)
         vad = [at for at, _, _ in recorder.vad_ends if at.ns <= commit.ns]
@@ -572,7 +584,8 @@ def assemble(
     later = [each for each in recorder.problems if each not in recorder.turn_problems()]
     if later:
         recorder.stt_facts["error_after_commit"] = redact(str(later[0].error).splitlines()[0][:300])
-    heard = listen_request(recorder, redact)
+    requests += upload_requests(recorder, redact, work.connection, _facts, commit)
+    heard = None if requests else listen_request(recorder, redact)
     if heard is not None:
         requests.append(heard)
     for call in recorder.calls:

@@ -12,7 +12,24 @@ from typing import Any
 
 from harness.pipeline.recording import Exchange, Stamp
 
-__all__ = ["ChatBody", "ChatDelta", "SpeechBody", "read_chat", "read_speech"]
+__all__ = [
+    "SPEKO_CHAT",
+    "SPEKO_HEARD",
+    "SPEKO_SPEECH",
+    "ChatBody",
+    "ChatDelta",
+    "SpeechBody",
+    "read_chat",
+    "read_speech",
+    "speko_error",
+    "speko_events",
+    "speko_route",
+]
+
+SPEKO_CHAT = "/v1/complete"
+SPEKO_HEARD = "/v1/transcribe"
+SPEKO_SPEECH = "/v1/synthesize"
+"""The ends of the addresses of Speko's platform API."""
 
 
 @dataclass(slots=True)
@@ -38,6 +55,7 @@ class ChatBody:
     model: str | None = None
     malformed: int = 0
     error: str | None = None
+    route: dict[str, Any] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -98,6 +116,9 @@ def read_chat(exchange: Exchange) -> ChatBody:
     content_type = exchange.headers.get("content-type", "")
     if exchange.status != 200 or "event-stream" not in content_type:
         return body
+    if exchange.url.endswith(SPEKO_CHAT):
+        _read_speko_chat(exchange, body)
+        return body
     tool_seen = False
     for at, line in _lines(exchange):
         if not line.startswith(b"data:"):
@@ -143,6 +164,73 @@ def read_chat(exchange: Exchange) -> ChatBody:
                     body.deltas.append(ChatDelta(at=at, tool_call=True))
                     tool_seen = False
     return body
+
+
+def speko_events(exchange: Exchange) -> tuple[list[tuple[Stamp, str, dict[str, Any]]], int]:
+    """Return the named events of a body, each with the stamp of its data, and how many are bad."""
+    found: list[tuple[Stamp, str, dict[str, Any]]] = []
+    malformed, name = 0, "message"
+    for at, line in _lines(exchange):
+        if line.startswith(b"event:"):
+            name = line[6:].strip().decode(errors="replace")
+        elif line.startswith(b"data:"):
+            try:
+                value = json.loads(line[5:])
+            except (ValueError, RecursionError):
+                value = None
+            if isinstance(value, dict):
+                found.append((at, name, value))
+            else:
+                malformed += 1
+        elif line.strip() and not line.startswith((b":", b"id:", b"retry:")):
+            malformed += 1
+        else:
+            name = "message"
+    return found, malformed
+
+
+def speko_route(event: dict[str, Any]) -> dict[str, Any]:
+    """Return what an event tells of the route that answered."""
+    names = {
+        "provider": "provider",
+        "model": "model",
+        "failoverCount": "failover_count",
+        "scoresRunId": "scores_run_id",
+    }
+    return {
+        ours: event[theirs]
+        for theirs, ours in names.items()
+        if isinstance(event.get(theirs), str | int)
+    }
+
+
+def speko_error(event: dict[str, Any]) -> str:
+    """Return what an error event says."""
+    return f"{event.get('code', 'STREAM_ERROR')}: {event.get('error', '')}"[:500]
+
+
+def _read_speko_chat(exchange: Exchange, body: ChatBody) -> None:
+    found, body.malformed = speko_events(exchange)
+    called = False
+    for at, name, event in found:
+        if name in ("meta", "done"):
+            body.route |= speko_route(event)
+        if name == "delta" and isinstance(event.get("text"), str) and event["text"]:
+            body.deltas.append(ChatDelta(at=at, text=event["text"]))
+        elif name == "tool_call":
+            called = True
+            body.deltas.append(ChatDelta(at=at, tool_call=True))
+        elif name == "error":
+            body.error = speko_error(event)
+        elif name == "done":
+            body.done_at = body.finish_at = at
+            body.finish_reason = "tool_calls" if called else "stop"
+            usage = event.get("usage")
+            if isinstance(usage, dict):
+                spelt = {"promptTokens": "prompt_tokens", "completionTokens": "completion_tokens"}
+                body.usage = {spelt.get(key, key): value for key, value in _scalars(usage).items()}
+    if "model" in body.route:
+        body.model = str(body.route["model"])
 
 
 _WAV_HEADER = 44

@@ -15,7 +15,7 @@ from livekit.agents import APIConnectionError, APIError, APIStatusError, APITime
 from harness.domain.timeline import Stage
 from harness.domain.trial import Failure, FailureKind
 from harness.errors import ProviderError
-from harness.pipeline.bodies import ChatBody, SpeechBody
+from harness.pipeline.bodies import SPEKO_SPEECH, ChatBody, SpeechBody
 from harness.pipeline.recording import Exchange
 
 __all__ = ["chat_failure", "exchange_failure", "failure_of", "speech_failure", "status_kind"]
@@ -195,7 +195,8 @@ def speech_failure(exchange: Exchange, body: SpeechBody, redact: Redact) -> Fail
         if exchange.ended is not None and body.size % 2:
             return failure(FailureKind.MALFORMED, "an odd number of bytes is no 16-bit audio")
         rate = re.search(r"rate=(\d+)", content_type)
-        if rate is not None and int(rate[1]) != PROMISED_RATE:
+        states_rate = exchange.url.endswith(SPEKO_SPEECH)
+        if rate is not None and not states_rate and int(rate[1]) != PROMISED_RATE:
             return failure(
                 FailureKind.WRONG_TYPE, f"audio at {rate[1]} Hz where {PROMISED_RATE} Hz is due"
             )

@@ -184,6 +184,7 @@ class Recorder:
         stt: what the STT's transport saw, where the plugin tells.
         received: stamps of the messages that carried transcripts, by their instant.
         sockets: what the STT's sockets carried, where its plugin speaks over aiohttp.
+        uploads: the requests of an STT that takes whole stretches of speech over HTTP.
     """
 
     def __init__(self) -> None:
@@ -203,6 +204,7 @@ class Recorder:
         self.stt = SttRecorder()
         self.received: dict[int, Stamp] = {}
         self.sockets: list[Exchange] = []
+        self.uploads: list[Exchange] = []
 
     def open_call(self, stage: Stage, text: str = "") -> Call:
         """Record that a client is called now."""

@@ -12,7 +12,8 @@ from typing import Any
 
 import httpx2
 
-from harness.pipeline.recording import CURRENT_CALL, Chunk, Exchange, stamp
+from harness.domain.timeline import Stage
+from harness.pipeline.recording import CURRENT_CALL, CURRENT_RECORDER, Chunk, Exchange, stamp
 
 __all__ = ["REQUEST_HEADER", "TimedTransport", "timed_client"]
 
@@ -52,22 +53,38 @@ class TimedTransport(httpx2.AsyncBaseTransport):
     Args:
         inner: the transport that does the work.
         label: prefix of the request ids sent to a gateway; None sends none.
+        stage: STT for a client whose requests belong to the trial, not to a call of it.
     """
 
-    def __init__(self, inner: httpx2.AsyncBaseTransport, *, label: str | None = None) -> None:
+    def __init__(
+        self,
+        inner: httpx2.AsyncBaseTransport,
+        *,
+        label: str | None = None,
+        stage: Stage | None = None,
+    ) -> None:
         self._inner = inner
         self._label = label
+        self._stage = stage
         self._count = 0
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send a request, recording it when a call is current."""
+    def _kept(self) -> list[Exchange] | None:
+        """Return where an exchange of the running code is kept; None for nowhere."""
+        if self._stage is Stage.STT:
+            recorder = CURRENT_RECORDER.get()
+            return None if recorder is None else recorder.uploads
         call = CURRENT_CALL.get()
-        if call is None:
+        return None if call is None else call.exchanges
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request, recording it when a call or a trial is current."""
+        kept = self._kept()
+        if kept is None:
             return await self._inner.handle_async_request(request)
         exchange = Exchange(
             url=f"{request.url.scheme}://{request.url.host}{request.url.path}", opened=stamp()
         )
-        call.exchanges.append(exchange)
+        kept.append(exchange)
         if self._label is not None:
             self._count += 1
             exchange.request_id = f"{self._label}-{self._count}"
@@ -102,7 +119,11 @@ class TimedTransport(httpx2.AsyncBaseTransport):
 
 
 def timed_client(
-    *, label: str | None, timeout_s: float, connections: int = 256
+    *,
+    label: str | None,
+    timeout_s: float,
+    connections: int = 256,
+    stage: Stage | None = None,
 ) -> httpx2.AsyncClient:
     """Return an HTTP client with a stamped transport.
 
@@ -110,6 +131,7 @@ def timed_client(
         label: prefix of request ids for a gateway's truth, or None.
         timeout_s: for connect, write and pool, and for each gap in reading.
         connections: the pool's size.
+        stage: STT where the client serves an STT.
     """
     transport = httpx2.AsyncHTTPTransport(
         limits=httpx2.Limits(
@@ -121,7 +143,7 @@ def timed_client(
         trust_env=False,
     )
     return httpx2.AsyncClient(
-        transport=TimedTransport(transport, label=label),
+        transport=TimedTransport(transport, label=label, stage=stage),
         timeout=httpx2.Timeout(timeout_s),
         follow_redirects=True,
     )

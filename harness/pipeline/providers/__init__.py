@@ -18,6 +18,7 @@ MODULES = {
     "livekit": "harness.pipeline.providers.livekit_inference",
     "openadapter": "harness.pipeline.providers.openadapter",
     "openai": "harness.pipeline.providers.openai",
+    "speko": "harness.pipeline.providers.speko",
 }
 
 
