@@ -23,7 +23,7 @@ _DONT_EXIT = 0x8000
 _VOICES: Final = {
     "alloy": ("en-us+klatt4", 160, 50),
     "echo": ("en-us+klatt5", 155, 40),
-    "fable": ("en-gb+klatt4", 160, 55),
+    "fable": ("en-gb-x-rp+klatt4", 160, 55),
     "onyx": ("en-us+klatt6", 150, 25),
     "nova": ("en-us+klatt2", 165, 75),
     "shimmer": ("en-us+klatt3", 160, 85),
