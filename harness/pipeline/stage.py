@@ -11,8 +11,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from livekit import rtc
 from livekit.agents import APIError, llm, stt, utils
-from livekit.agents.inference import VAD
 
 from harness.domain.driver import PlayableUtterance, ReplyAudio
 from harness.domain.suite import Candidate
@@ -157,10 +157,8 @@ class StagePerformer(Base):
         self, client: Any, recorder: Recorder, source: PacedInput, utterance: PlayableUtterance
     ) -> tuple[int, Failure | None]:
         """Play the utterance to the STT, finalize at the speech end, wait for the final."""
-        adapter: stt.StreamAdapter | None = None
         if not client.capabilities.streaming:
-            adapter = stt.StreamAdapter(stt=client, vad=VAD(model="silero"))
-            client = adapter
+            return await self._hear_whole(client, recorder, source, utterance)
         stream = client.stream(conn_options=connect_options(self._suite))
         heard = asyncio.Event()
         origin = source.begin()
@@ -216,10 +214,48 @@ class StagePerformer(Base):
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(5):
                     await stream.aclose()
-            if adapter is not None:
-                await adapter.aclose()
         note_speech_sent(recorder, source)
         return origin, failure
+
+    async def _hear_whole(
+        self,
+        client: stt.STT[Any],
+        recorder: Recorder,
+        source: PacedInput,
+        utterance: PlayableUtterance,
+    ) -> tuple[int, Failure | None]:
+        """Play the utterance, hand it over whole at the speech end, wait for the final.
+
+        No detector decides: such an STT is told of the end by being given the recording.
+        """
+        origin = source.begin()
+        end = utterance.speech_end_ns
+        timeout_s = self._suite.timeouts.transcript_s
+        frames: list[rtc.AudioFrame] = []
+        pushed = 0
+        last = source.sample_of_speech_end
+        whole_ns = origin + len(utterance.pcm) // 2 * _NS // 16_000
+        async for frame in source:
+            frames.append(frame)
+            pushed += frame.samples_per_channel
+            if time.perf_counter_ns() >= whole_ns if last is None else pushed >= last:
+                break
+        try:
+            async with asyncio.timeout(timeout_s):
+                event = await client.recognize(frames, conn_options=connect_options(self._suite))
+            on_speech_event(recorder, event)
+        except TimeoutError:
+            pass
+        except Exception as error:  # noqa: BLE001  (a plugin may raise anything)
+            recorder.problem(Stage.STT, error)
+            return origin, failure_of(Stage.STT, error, self._redact)
+        if end is not None and not any(each.text.strip() for each in recorder.transcripts):
+            return origin, Failure(
+                stage=Stage.STT,
+                kind=FailureKind.NO_TRANSCRIPT,
+                message=f"no final transcript within {timeout_s:g} s of the speech end",
+            )
+        return origin, None
 
     async def _ask(
         self, client: llm.LLM[Any], recorder: Recorder, candidate: Candidate, text: str

@@ -151,7 +151,7 @@ def last_upload(
     # The verdict is stamped where it leaves the STT, which may be after the upload was begun.
     verdicts = [at.ns for at in recorder.speech_ends if at.ns <= exchange.opened.ns]
     decided = verdicts[-1] if verdicts else exchange.opened.ns
-    if speech_end_ns is not None and speech_end_ns < decided:
+    if recorder.speech_ends and speech_end_ns is not None and speech_end_ns < decided:
         waits.append(Wait(cause=WaitCause.VAD, start_ns=speech_end_ns, end_ns=decided))
     writing = [at for name, at in exchange.trace if name.endswith("send_request_body.started")]
     if sent is not None and writing and writing[-1] <= sent.ns:
