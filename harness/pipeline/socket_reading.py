@@ -44,7 +44,9 @@ __all__ = [
 Payload = str | bytes
 _UPGRADED = 101
 _OK = 200
+_NORMAL = 1000
 _ABNORMAL = 1006
+_AUDIO_TYPES = ("audio/", "application/octet-stream", "binary/")
 
 
 def json_object(data: Payload) -> dict[str, Any] | None:
@@ -84,6 +86,8 @@ class SpeakDialect:
         audio: how many bytes of samples an incoming message holds; None where they cannot be read.
         ended: whether an incoming message ends the synthesis; None where the socket's end does.
         error: what an incoming message says has gone wrong; None for any other.
+        mismatch: how the audio that an incoming message announces is not what was asked for; None
+            where it is, and for any other message.
         released: the index of the outgoing message with which the server had the text of its first
             audio; None if it never had.
         trigger: the index of the piece of text with which the plugin had the text that its first
@@ -94,6 +98,7 @@ class SpeakDialect:
     audio: Callable[[Payload], int | None]
     ended: Callable[[Payload], bool] | None
     error: Callable[[Payload], str | None]
+    mismatch: Callable[[Payload], str | None]
     released: Callable[[Sequence[Sent]], int | None]
     trigger: Callable[[Sequence[str]], int | None]
     facts: Callable[[Payload], Mapping[str, Any]]
@@ -301,22 +306,40 @@ def spoken_failure(
 
     if body.error is not None:
         return failure(FailureKind.STREAM_ERROR, body.error)
+    for message in exchange.messages:
+        wrong = dialect.mismatch(message.data)
+        if wrong is not None:
+            return failure(FailureKind.WRONG_TYPE, wrong)
     if body.malformed:
         return failure(FailureKind.MALFORMED, f"{body.malformed} messages could not be read")
     if exchange.status == _OK:
-        if exchange.ended is not None and body.size == 0:
-            return failure(FailureKind.EMPTY, "answered with no audio")
-        return None
+        return _body_failure(exchange, body, failure)
     by_close = dialect.ended is None
     ended = not by_close and any(
         dialect.ended is not None and dialect.ended(each.data) for each in exchange.messages
     )
     if exchange.closed is not None and not ended:
-        if not by_close or exchange.close_code in (None, _ABNORMAL):
+        if not by_close or exchange.close_code != _NORMAL:
             return _closed(Stage.TTS, exchange, "before the end of the speech")
         ended = True
     if ended and body.size == 0:
         return failure(FailureKind.EMPTY, "answered with no audio")
     if ended and body.size % 2:
+        return failure(FailureKind.MALFORMED, "an odd number of bytes is no 16-bit audio")
+    return None
+
+
+def _body_failure(
+    exchange: Exchange, body: SpeechBody, failure: Callable[[FailureKind, str], Failure]
+) -> Failure | None:
+    """Return why a body over HTTP is not the whole of a synthesis, or None."""
+    content_type = exchange.headers.get("content-type", "").lower()
+    if content_type and not content_type.startswith(_AUDIO_TYPES):
+        return failure(FailureKind.WRONG_TYPE, f"answered {content_type}, not audio")
+    if exchange.ended is None:
+        return None
+    if body.size == 0:
+        return failure(FailureKind.EMPTY, "answered with no audio")
+    if body.size % 2:
         return failure(FailureKind.MALFORMED, "an odd number of bytes is no 16-bit audio")
     return None

@@ -15,6 +15,7 @@ from harness.pipeline.place import Place
 __all__ = ["MODULES", "make_client"]
 
 MODULES = {
+    "baseten": "harness.pipeline.providers.baseten",
     "livekit": "harness.pipeline.providers.livekit_inference",
     "openadapter": "harness.pipeline.providers.openadapter",
     "openai": "harness.pipeline.providers.openai",

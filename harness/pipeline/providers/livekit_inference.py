@@ -199,6 +199,7 @@ def _speak_dialect(model: str) -> SpeakDialect:
         audio=_audio,
         ended=_ended,
         error=_error,
+        mismatch=lambda _: None,
         released=_released,
         trigger=_trigger(model.split("/", maxsplit=1)[0]),
         facts=_tts_facts,
