@@ -20,7 +20,7 @@ from harness.gateway.engines.oracle import Oracle, OracleSession
 from harness.gateway.engines.recogniser import EmbeddedRecogniser, Recogniser, RecogniserPool
 from harness.gateway.engines.synthesiser import Synthesiser
 from harness.gateway.faults import HTTP_STATUS_FAULTS, FaultKind, FaultMix, Stage
-from harness.gateway.pacing import Pacer
+from harness.pacing import Pacer
 from harness.gateway.profiles import Profile, SttProfile
 from harness.gateway.truth import TruthEvent, TruthLog
 
@@ -138,7 +138,13 @@ class Gateway:
         count = self._seen[profile, stage, digest]
         if not again:
             self._seen[profile, stage, digest] = count + 1
-        return Draws(seed=self.config.seed, profile=profile, stage=stage, key=f"{digest}-{count}")
+        return Draws(
+            seed=self.config.seed,
+            profile=profile,
+            stage=stage,
+            key=f"{digest}-{count}",
+            before=count,
+        )
 
     def recogniser(self, settings: SttProfile) -> Recogniser:
         """Return a new session of the recogniser that the configuration or the profile names."""

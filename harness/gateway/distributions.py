@@ -112,12 +112,14 @@ class Draws:
         stage: "stt", "llm" or "tts".
         key: what names the request within the run, such as a digest of its content and how often
             that content came before.
+        before: how often that content came before.
     """
 
     seed: int
     profile: str
     stage: str
     key: str
+    before: int = 0
 
     def uniform(self, quantity: str, index: int = 0) -> float:
         """Return a number within (0, 1) that depends on the names alone."""

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from harness.gateway.distributions import Draws
@@ -146,6 +146,9 @@ class FaultMix:
         slow_hello_s: how late a slow hello is.
         stall_s: how long a stalled answer is silent before the connection is reset.
         late_final_s: how long after a final its late companion follows.
+        first: only the first so many requests with one content are struck (of a socket: so many
+            connections, or utterances), so that what comes after a fault can be seen; None
+            strikes at any time.
     """
 
     rates: tuple[tuple[FaultKind, float], ...] = ()
@@ -153,6 +156,7 @@ class FaultMix:
     slow_hello_s: float = 12.0
     stall_s: float = 60.0
     late_final_s: float = 1.0
+    first: int | None = None
 
     def __post_init__(self) -> None:
         kinds = [kind for kind, _ in self.rates]
@@ -166,20 +170,18 @@ class FaultMix:
         for name in ("retry_after_s", "slow_hello_s", "stall_s", "late_final_s"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0")
+        if self.first is not None and self.first < 1:
+            raise ValueError("first must be at least 1")
 
     def only(self, kinds: frozenset[FaultKind]) -> "FaultMix":
         """Return the same mix without the kinds that are not named."""
-        return FaultMix(
-            rates=tuple((kind, rate) for kind, rate in self.rates if kind in kinds),
-            retry_after_s=self.retry_after_s,
-            slow_hello_s=self.slow_hello_s,
-            stall_s=self.stall_s,
-            late_final_s=self.late_final_s,
+        return replace(
+            self, rates=tuple((kind, rate) for kind, rate in self.rates if kind in kinds)
         )
 
     def draw(self, draws: Draws) -> FaultKind | None:
         """Return the fault that strikes this request, or None."""
-        if not self.rates:
+        if not self.rates or (self.first is not None and draws.before >= self.first):
             return None
         position = draws.uniform("fault")
         for kind, rate in self.rates:

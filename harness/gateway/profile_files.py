@@ -7,7 +7,7 @@ out is the default. A delay is a number of milliseconds, or a table that names i
     first_text = { p50_ms = 300, p95_ms = 700, max_ms = 4000 }
     gap = 12
     reasoning = { first = 150, gap = 20 }
-    faults = { rates = { rate-limited = 0.01 }, retry_after_s = 1 }
+    faults = { rates = { rate-limited = 0.01 }, retry_after_s = 1 }   # first = 1: never again
 
     ["my-tts".tts]
     first_byte = { values_ms = [110, 120, 180] }
@@ -309,6 +309,9 @@ def _faults(value: Any) -> FaultMix:
     seconds = {
         key: float(_check(number, _is_number, "a number of seconds"))
         for key, number in value.items()
-        if key != "rates"
+        if key not in ("rates", "first")
     }
-    return FaultMix(rates=tuple(pairs), **seconds)
+    first = value.get("first")
+    if first is not None:
+        _check(first, lambda given: type(given) is int, "a whole number")
+    return FaultMix(rates=tuple(pairs), first=first, **seconds)

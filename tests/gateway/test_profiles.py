@@ -86,6 +86,17 @@ class TestLaws:
             with pytest.raises(ValueError, match=r"rate|twice"):
                 FaultMix(rates=rates)
 
+    def test_a_fault_can_strike_first_requests_only(self) -> None:
+        """With `first`, what is asked again is answered; the mix keeps it when it is narrowed."""
+        mix = FaultMix(rates=((FaultKind.RESET, 1.0),), first=2).only(frozenset({FaultKind.RESET}))
+        found = [
+            mix.draw(Draws(seed=1, profile="x", stage="llm", key=f"k-{before}", before=before))
+            for before in range(4)
+        ]
+        assert found == [FaultKind.RESET, FaultKind.RESET, None, None]
+        with pytest.raises(ValueError, match="first"):
+            FaultMix(first=0)
+
     def test_faults_strike_at_their_rates(self) -> None:
         """Over 4000 requests each fault strikes as often as the mix says."""
         mix = FaultMix(rates=((FaultKind.RESET, 0.1), (FaultKind.STALL, 0.05)))
