@@ -5,12 +5,15 @@ from typing import Any
 
 import openai as openai_sdk
 from livekit.agents import NOT_GIVEN, llm, stt, tts
+from livekit.agents.inference import VAD
 from livekit.plugins import openai
 
 from harness.domain.providers import PROVIDERS
 from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
 from harness.pipeline.place import Place
+from harness.pipeline.providers.openai_realtime import REALTIME_DIALECT, REALTIME_ONLY
+from harness.pipeline.socket_transport import closing, timed_session
 from harness.pipeline.transport import timed_client
 
 __all__ = ["compatible_llm", "compatible_stt", "compatible_tts", "make_llm", "make_stt", "make_tts"]
@@ -27,13 +30,21 @@ _LLM_OPTIONS = (
 )
 
 
-def _client(place: Place, base_url: str, key: str) -> openai_sdk.AsyncClient:
+def _client(
+    place: Place,
+    base_url: str,
+    key: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    stage: Stage | None = None,
+) -> openai_sdk.AsyncClient:
     return openai_sdk.AsyncClient(
         api_key=key,
         base_url=base_url,
         max_retries=0,
+        default_headers=headers,
         http_client=timed_client(
-            label=place.request_label, timeout_s=place.options.request_timeout_s
+            label=place.request_label, timeout_s=place.options.request_timeout_s, stage=stage
         ),
     )
 
@@ -56,20 +67,46 @@ def compatible_tts(
         speed=float(options.get("speed", 1.0)),
         instructions=options.get("instructions", NOT_GIVEN),
         response_format=options.get("response_format", place.options.tts_format),
-        client=_client(place, base_url, key),
+        client=_client(place, base_url, key, headers=options.get("extra_headers")),
     )
 
 
 def compatible_stt(
     place: Place, *, base_url: str, key: str, model: str, options: Mapping[str, Any]
 ) -> stt.STT[Any]:
-    """Return livekit's OpenAI STT over REST on a stamped transport."""
-    return openai.STT(
-        model=model,
-        language=options.get("language", "en"),
-        prompt=options.get("prompt", NOT_GIVEN),
-        client=_client(place, base_url, key),
+    """Return livekit's OpenAI STT on a stamped transport: REST, or the realtime WebSocket.
+
+    Over REST livekit puts a voice activity detector before it. Over the WebSocket the server's own
+    detector ends the utterance, but for models that have none: then livekit's does.
+    """
+    client = _client(place, base_url, key, headers=options.get("extra_headers"), stage=Stage.STT)
+    given: dict[str, Any] = {
+        "model": model,
+        "language": options.get("language", "en"),
+        "prompt": options.get("prompt", NOT_GIVEN),
+        "keywords": list(options["keywords"]) if "keywords" in options else NOT_GIVEN,
+        "client": client,
+    }
+    if not options.get("realtime", model.startswith(REALTIME_ONLY)):
+        return openai.STT(use_realtime=False, **given)
+    session = timed_session(
+        Stage.STT,
+        REALTIME_DIALECT,
+        label=place.request_label,
+        timeout_s=place.options.request_timeout_s,
     )
+    made = openai.STT(
+        use_realtime=True,
+        turn_detection=options.get("turn_detection", NOT_GIVEN),
+        noise_reduction_type=options.get("noise_reduction", NOT_GIVEN),
+        vad=VAD(model="silero", min_silence_duration=place.options.vad_min_silence_s)
+        if model.startswith(REALTIME_ONLY)
+        else NOT_GIVEN,
+        **given,
+    )
+    # It would take livekit's shared session, whose sockets are not seen.
+    made._session = session  # noqa: SLF001
+    return closing(made, session)
 
 
 def _address(place: Place, settings: StageSettings, profile: str) -> tuple[str, str]:

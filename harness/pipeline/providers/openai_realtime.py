@@ -1,0 +1,79 @@
+"""Reading the messages of OpenAI's transcription over the realtime WebSocket."""
+
+import base64
+import binascii
+from typing import Any, Final
+
+from harness.pipeline.socket_reading import ListenDialect, Payload, json_object
+
+__all__ = ["REALTIME_DIALECT", "REALTIME_ONLY"]
+
+REALTIME_ONLY: Final = ("gpt-realtime-whisper", "gpt-live-transcribe")
+"""Models, by the beginning of their names, that are served here alone and never end an utterance
+themselves."""
+_RATE: Final = 24_000
+_HEARD_RATE: Final = 16_000
+_APPEND: Final = '{"type": "input_audio_buffer.append"'
+_TRANSCRIPTION: Final = "conversation.item.input_audio_transcription"
+
+
+def _samples(payload: Payload) -> int:
+    if not isinstance(payload, str) or not payload.startswith(_APPEND):
+        return 0
+    try:
+        data = base64.b64decode((json_object(payload) or {}).get("audio", ""))
+    except (binascii.Error, TypeError):
+        return 0
+    return len(data) // 2 * _HEARD_RATE // _RATE
+
+
+def _transcript(data: Payload) -> tuple[str, str] | None:
+    message = json_object(data) or {}
+    text = message.get("transcript")
+    if message.get("type") != f"{_TRANSCRIPTION}.completed" or not isinstance(text, str):
+        return None
+    return "final", text
+
+
+def _error(data: Payload) -> str | None:
+    message = json_object(data)
+    if message is None or message.get("type") != "error":
+        return None
+    told = message.get("error")
+    words = told if isinstance(told, dict) else {}
+    code = words.get("code")
+    said = str(words.get("message") or "an error")
+    return said if code is None else f"{said} (code {code})"
+
+
+def _readable(data: Payload) -> bool:
+    return isinstance(data, str) and json_object(data) is not None
+
+
+def _facts(data: Payload) -> dict[str, Any]:
+    message = json_object(data) or {}
+    if message.get("type") == "session.created" and isinstance(message.get("session"), dict):
+        name = message["session"].get("id")
+        return {"session_id": name} if isinstance(name, str) else {}
+    if message.get("type") != f"{_TRANSCRIPTION}.completed":
+        return {}
+    facts: dict[str, Any] = {}
+    if isinstance(message.get("item_id"), str):
+        facts["request_id"] = message["item_id"]
+    usage = message.get("usage")
+    if isinstance(usage, dict):
+        facts |= {
+            f"usage.{key}": value
+            for key, value in usage.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+    return facts
+
+
+REALTIME_DIALECT: Final = ListenDialect(
+    samples=_samples,
+    transcript=_transcript,
+    error=_error,
+    readable=_readable,
+    facts=_facts,
+)
