@@ -222,8 +222,7 @@ def cell(
     """Return a statistic as a table shows it.
 
     A percentile that the trials cannot carry is "n too small" and one that lies among the failures
-    is "timed out"; neither is ever a number. What the sample itself holds at that rank stands below
-    the former, as what it is: a fact about these trials that promises nothing.
+    is "timed out"; neither is ever a number.
     """
     match statistic:
         case None:
@@ -235,11 +234,9 @@ def cell(
                 else ""
             )
             worth = decimal(statistic.effective_n, 0)
-            seen = statistic.observed
-            held = None if seen is None or isinstance(seen, TimedOut) else _finite(seen)
             return Cell(
                 text="n too small",
-                interval="" if held is None else f"in sample {_bare(held, unit, held)}",
+                interval=f"needs {count(statistic.needed)}" if statistic.needed else "",
                 state=CellState.TOO_SMALL,
                 note=f"{statistic.reason.rstrip('.')}. n = {count(statistic.n)}, worth {worth} "
                 f"independent.{needed}",
