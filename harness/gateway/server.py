@@ -28,6 +28,7 @@ from harness.gateway.inference_stt import inference_stt
 from harness.gateway.inference_tts import inference_tts
 from harness.gateway.models import model, models
 from harness.gateway.openai_chat import chat_completions
+from harness.gateway.openai_realtime import realtime
 from harness.gateway.openai_speech import speech
 from harness.gateway.openai_transcriptions import parakeet_transcriptions, transcriptions
 from harness.gateway.pacing import Pacer
@@ -73,6 +74,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(method="POST", path="/v1/chat/completions", handler=chat_completions),
     Route(method="POST", path="/v1/audio/speech", handler=speech),
     Route(method="POST", path="/v1/audio/transcriptions", handler=transcriptions),
+    Route(method="GET", path="/v1/realtime", handler=realtime),
     Route(method="GET", path="/v1/models", handler=models),
     Route(method="GET", path="/v1/models/{model}", handler=model),
     Route(method="GET", path="/livekit/v1/stt", handler=inference_stt, checks_key=False),

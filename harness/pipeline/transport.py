@@ -54,6 +54,7 @@ class TimedTransport(httpx2.AsyncBaseTransport):
         inner: the transport that does the work.
         label: prefix of the request ids sent to a gateway; None sends none.
         stage: STT for a client whose requests belong to the trial, not to a call of it.
+        timeout_s: the longest that a step of an STT's request may take, whatever the client says.
     """
 
     def __init__(
@@ -62,10 +63,12 @@ class TimedTransport(httpx2.AsyncBaseTransport):
         *,
         label: str | None = None,
         stage: Stage | None = None,
+        timeout_s: float | None = None,
     ) -> None:
         self._inner = inner
         self._label = label
         self._stage = stage
+        self._timeout_s = timeout_s
         self._count = 0
 
     def _kept(self) -> list[Exchange] | None:
@@ -97,6 +100,13 @@ class TimedTransport(httpx2.AsyncBaseTransport):
                 exchange.sent = stamp()
 
         request.extensions = {**request.extensions, "trace": on_event}
+        if self._stage is Stage.STT and self._timeout_s is not None:
+            # livekit's plugin waits 30 s for a transcript, whatever the session's time-out is.
+            given = request.extensions.get("timeout", {})
+            request.extensions["timeout"] = {
+                step: self._timeout_s if limit is None else min(limit, self._timeout_s)
+                for step, limit in given.items()
+            }
         try:
             response = await self._inner.handle_async_request(request)
         except BaseException as error:
@@ -143,7 +153,7 @@ def timed_client(
         trust_env=False,
     )
     return httpx2.AsyncClient(
-        transport=TimedTransport(transport, label=label, stage=stage),
+        transport=TimedTransport(transport, label=label, stage=stage, timeout_s=timeout_s),
         timeout=httpx2.Timeout(timeout_s),
         follow_redirects=True,
     )
