@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.analysis.selferror import join_truth, self_errors
 from harness.analysis.summary import emulated_stages, summarise
 from harness.analysis.validity import RunFacts, cautions
+from harness.domain.suite import Via
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
 from harness.report.assemble import build_view
 from harness.report.inputs import RunData, peaks_of
-from harness.report.view import ReportView, VerdictView
+from harness.report.verdicts import self_error_table
+from harness.report.view import PlainTable, ReportView, VerdictView
 from harness.store.audio import load_audio, to_pipeline
 from harness.store.plans import RunPlan
 from harness.store.replies import read_reply
@@ -23,6 +26,11 @@ __all__ = ["run_data", "view_of"]
 NANOSECONDS = 1_000_000_000
 PIPELINE_RATE = 16_000
 PEAKS_FILE = "peaks.json"
+
+
+def _minute(stamp: str) -> str:
+    """Return an ISO 8601 instant in UTC as a reader wants it: to the minute."""
+    return f"{stamp[:10]} {stamp[11:16]} UTC" if len(stamp) > 16 else stamp
 
 
 def view_of(run: Run, *, verdict: VerdictView | None = None, waveforms: bool = False) -> ReportView:
@@ -60,7 +68,7 @@ def run_data(run: Run, *, verdict: VerdictView | None = None, waveforms: bool = 
         trials=trials,
         summary=summarise(trials, utterances, plan.suite),
         cautions=cautions(trials, utterances, facts),
-        started=str(starts[0].get("started_utc", "")) if starts else "",
+        started=_minute(str(starts[0].get("started_utc", ""))) if starts else "",
         environment=starts,
         datasets=[_dataset(each) for each in plan.datasets],
         facts=plan.facts,
@@ -69,7 +77,19 @@ def run_data(run: Run, *, verdict: VerdictView | None = None, waveforms: bool = 
         verdict=verdict,
         speech_peaks=speech,
         reply_peaks=replies,
+        self_error=_self_error(run, trials),
     )
+
+
+def _self_error(run: Run, trials: tuple[Trial | FailedTrial, ...]) -> PlainTable | None:
+    """Return the harness's own error in this run; None where no gateway kept its truth."""
+    if run.plan.suite.via is Via.LIVE or not run.truth_path.exists():
+        return None
+    from harness.gateway.truth import read_rows
+
+    measured = [each for each in trials if isinstance(each, Trial) and not each.key.warmup]
+    found = self_errors(join_truth(measured, read_rows(run.truth_path)))
+    return self_error_table(found) if found else None
 
 
 def _dataset(summary: Any) -> Mapping[str, Any]:
