@@ -133,9 +133,8 @@ def chat_failure(exchange: Exchange, body: ChatBody, redact: Redact) -> Failure 
     plain = exchange_failure(Stage.LLM, exchange, redact)
     if plain is not None:
         return plain
-    if exchange.status is None or isinstance(
-        exchange.error, asyncio.CancelledError | GeneratorExit
-    ):
+    left = isinstance(exchange.error, asyncio.CancelledError | GeneratorExit)
+    if exchange.status is None or (left and body.done_at is None):
         return None
 
     def failure(kind: FailureKind, message: str) -> Failure:
