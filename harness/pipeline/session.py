@@ -235,6 +235,9 @@ class SessionPerformer(Base):
         stages = ((stt.STT, Stage.STT), (llm.LLM, Stage.LLM), (tts.TTS, Stage.TTS))
 
         def on_error(event: Any) -> None:
+            if getattr(event.error, "recoverable", False):
+                # livekit asks again; only the last of its attempts can fail the turn.
+                return
             error = getattr(event.error, "error", event.error)
             stage = next((s for kind, s in stages if isinstance(event.source, kind)), Stage.HARNESS)
             if isinstance(error, BaseException):
