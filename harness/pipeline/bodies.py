@@ -6,13 +6,16 @@ and not an accident: what cannot be read is counted.
 
 import base64
 import binascii
+import contextlib
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from harness.pipeline.recording import Exchange, Stamp
 
 __all__ = [
+    "MAX_SPEKO_EVENT",
     "SPEKO_CHAT",
     "SPEKO_HEARD",
     "SPEKO_SPEECH",
@@ -26,10 +29,14 @@ __all__ = [
     "speko_route",
 ]
 
+_LARGEST_EVENT = 1 << 20
+"""More than any delta of a reply or of its audio is; clients refuse such messages."""
 SPEKO_CHAT = "/v1/complete"
 SPEKO_HEARD = "/v1/transcribe"
 SPEKO_SPEECH = "/v1/synthesize"
 """The ends of the addresses of Speko's platform API."""
+MAX_SPEKO_EVENT = 1024 * 1024
+"""The longest event of Speko's that is read; a transcript or a delta is never near it."""
 
 
 @dataclass(slots=True)
@@ -91,16 +98,37 @@ def _lines(exchange: Exchange) -> list[tuple[Stamp, bytes]]:
     return found
 
 
-def _scalars(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Flatten a usage object to its scalars."""
+def _scalars(value: Any, prefix: str = "", depth: int = 4) -> dict[str, Any]:
+    """Flatten a usage object to its scalars; what JSON cannot hold, or nests too deep, is left."""
     flat: dict[str, Any] = {}
-    if isinstance(value, dict):
+    if isinstance(value, dict) and depth:
         for key, each in value.items():
             if isinstance(each, dict):
-                flat.update(_scalars(each, f"{prefix}{key}."))
-            elif isinstance(each, int | float | str | bool):
+                flat.update(_scalars(each, f"{prefix}{key}.", depth - 1))
+            elif isinstance(each, int | str | bool) or (
+                isinstance(each, float) and math.isfinite(each)
+            ):
                 flat[f"{prefix}{key}"] = each
     return flat
+
+
+def _event(data: bytes) -> dict[str, Any] | None:
+    """Return an event's JSON object, or None where there is none that a client should take."""
+    if len(data) > _LARGEST_EVENT:
+        return None
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _words(error: Any) -> str:
+    """Return what an error says, on one short line."""
+    try:
+        return json.dumps(error)[:500]
+    except (ValueError, RecursionError):
+        return "an error that cannot be printed"
 
 
 def _tool_call(choice: dict[str, Any]) -> bool:
@@ -129,22 +157,19 @@ def read_chat(exchange: Exchange) -> ChatBody:
         if data == b"[DONE]":
             body.done_at = at
             continue
-        try:
-            event = json.loads(data)
-        except ValueError:
-            body.malformed += 1
-            continue
-        if not isinstance(event, dict):
+        event = _event(data)
+        if event is None:
             body.malformed += 1
             continue
         if event.get("error"):
-            body.error = json.dumps(event["error"])[:500]
+            body.error = _words(event["error"])
             continue
         if isinstance(event.get("model"), str):
             body.model = event["model"]
         if isinstance(event.get("usage"), dict):
             body.usage = _scalars(event["usage"])
-        for choice in event.get("choices") or ():
+        choices = event.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
             if not isinstance(choice, dict):
                 continue
             delta = choice.get("delta") or {}
@@ -174,11 +199,8 @@ def speko_events(exchange: Exchange) -> tuple[list[tuple[Stamp, str, dict[str, A
         if line.startswith(b"event:"):
             name = line[6:].strip().decode(errors="replace")
         elif line.startswith(b"data:"):
-            try:
-                value = json.loads(line[5:])
-            except (ValueError, RecursionError):
-                value = None
-            if isinstance(value, dict):
+            value = _event(line[5:])
+            if value is not None:
                 found.append((at, name, value))
             else:
                 malformed += 1
@@ -272,16 +294,12 @@ def _read_speech_events(exchange: Exchange, body: SpeechBody) -> None:
         data = line[5:].strip()
         if not data or data == b"[DONE]":
             continue
-        try:
-            event = json.loads(data)
-        except ValueError:
-            body.malformed += 1
-            continue
-        if not isinstance(event, dict):
+        event = _event(data)
+        if event is None:
             body.malformed += 1
             continue
         if event.get("error"):
-            body.error = json.dumps(event["error"])[:500]
+            body.error = _words(event["error"])
         audio = event.get("delta") or event.get("audio")
         if event.get("type") == "speech.audio.delta" and isinstance(audio, str):
             try:
