@@ -34,6 +34,8 @@ SETTLE_S: Final = 2.0
 """A server that has not finalized by then loses the connection."""
 PATIENCE_S: Final = 1.0
 """A stream waits so long for a connection that is being settled or opened, then opens its own."""
+ROOM_TO_CONNECT_S: Final = 0.5
+"""A rate limit that leaves less of the time-out than this is told, not waited for in vain."""
 _NANOSECONDS: Final = 1_000_000_000
 
 
@@ -112,7 +114,7 @@ class ConnectionPool:
         wait_s = (self._not_before_ns - time.perf_counter_ns()) / _NANOSECONDS
         if wait_s <= 0:
             return
-        if asyncio.get_running_loop().time() + wait_s >= deadline:
+        if asyncio.get_running_loop().time() + wait_s + ROOM_TO_CONNECT_S >= deadline:
             raise status_error(
                 self._endpoint,
                 429,
