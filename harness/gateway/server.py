@@ -31,7 +31,7 @@ from harness.gateway.openai_chat import chat_completions
 from harness.gateway.openai_realtime import realtime
 from harness.gateway.openai_speech import speech
 from harness.gateway.openai_transcriptions import parakeet_transcriptions, transcriptions
-from harness.gateway.pacing import Pacer
+from harness.pacing import Pacer
 from harness.gateway.parakeet import audio_stream
 from harness.gateway.profile_files import read_profiles
 from harness.gateway.profiles import PROFILES

@@ -22,6 +22,7 @@ from harness.domain.trial import (
     Wait,
     WaitCause,
 )
+from harness.pacing import Pacer
 from harness.pipeline.failures import failure_of
 from harness.pipeline.health import Watch
 from harness.pipeline.place import Place
@@ -233,10 +234,12 @@ class Base:
         self._clients = Clients(candidate, place)
         self._settled = False
         self._running = 0
+        self._pacer: Pacer | None = None
 
     async def start(self) -> Mapping[str, Any]:
         """Open the clients."""
         quiet_livekit()
+        self._pacer = Pacer()
         if self._candidate.agent is None:
             self._clients.open()
         return self._clients.describe()
@@ -244,6 +247,14 @@ class Base:
     async def aclose(self) -> None:
         """Close the clients."""
         await self._clients.aclose()
+        if self._pacer is not None:
+            self._pacer.close()
+            self._pacer = None
+
+    def line(self, utterance: PlayableUtterance) -> PacedInput:
+        """Return the caller's microphone for an utterance."""
+        assert self._pacer is not None, "start() comes first"
+        return PacedInput(line_for(utterance, self._suite), self._pacer, utterance.speech_end_ns)
 
     async def before(self, key: TrialKey) -> bool:
         """Prepare a trial; return whether its connections are cold."""

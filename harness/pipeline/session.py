@@ -28,7 +28,6 @@ from harness.pipeline.performer import (
     Base,
     audio_failure,
     connect_options,
-    line_for,
     note_speech_sent,
     primary_failure,
     wait_until,
@@ -170,8 +169,7 @@ class SessionPerformer(Base):
         recorder = Recorder()
         CURRENT_RECORDER.set(recorder)
         started = time.perf_counter_ns()
-        line = line_for(utterance, self._suite)
-        source = PacedInput(line, utterance.speech_end_ns)
+        source = self.line(utterance)
         sink = PlayoutClock()
         failure: Failure | None = None
         origin = started

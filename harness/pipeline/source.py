@@ -13,6 +13,7 @@ import numpy as np
 from livekit import rtc
 from livekit.agents.voice import io
 
+from harness.pacing import Pacer
 from harness.pipeline.recording import Stamp, stamp
 
 __all__ = ["PIPELINE_RATE", "Line", "PacedInput", "room_tone"]
@@ -79,12 +80,14 @@ class PacedInput(io.AudioInput):
 
     Args:
         line: what is played.
+        pacer: wakes the line when a frame is due; serves all lines of a loop.
         speech_end_ns: from the recording's first sample; None where there is no speech.
     """
 
-    def __init__(self, line: Line, speech_end_ns: int | None) -> None:
+    def __init__(self, line: Line, pacer: Pacer, speech_end_ns: int | None) -> None:
         super().__init__(label="turnbench")
         self._line = line
+        self._pacer = pacer
         self._index = 0
         self._origin: int | None = None
         self._closed = False
@@ -136,10 +139,9 @@ class PacedInput(io.AudioInput):
             samples_per_channel=len(data) // 2,
         )
         due = self._origin + (index + 1) * line.frame_ns
-        while (remaining := due - time.perf_counter_ns()) > 0:
-            await asyncio.sleep(remaining / _NS)
-            if self._closed:
-                raise StopAsyncIteration
+        await self._pacer.until(due)
+        if self._closed:
+            raise StopAsyncIteration
         if index == self._speech_frame:
             self.speech_released = stamp()
             self.speech_released_due = due

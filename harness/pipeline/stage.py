@@ -25,7 +25,6 @@ from harness.pipeline.performer import (
     Base,
     audio_failure,
     connect_options,
-    line_for,
     note_speech_sent,
     primary_failure,
 )
@@ -73,7 +72,7 @@ class StagePerformer(Base):
         recorder = Recorder()
         CURRENT_RECORDER.set(recorder)
         started = time.perf_counter_ns()
-        source = PacedInput(line_for(utterance, self._suite), utterance.speech_end_ns)
+        source = self.line(utterance)
         sink = PlayoutClock()
         clients = self._clients
         failure: Failure | None = None
