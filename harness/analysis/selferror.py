@@ -33,6 +33,8 @@ Kind = Literal["transport", "framework", "response"]
 
 # The longest that a final may be on its way, for joining by time.
 _FINAL_WITHIN_NS = 2_000 * MILLISECOND
+# Finals that left so close to each other cannot be told apart by time.
+_APART_NS = 50 * MILLISECOND
 
 # mark, kind, event whose first (or only) instant is its truth
 _LLM: tuple[tuple[Mark, Kind, str], ...] = (
@@ -124,8 +126,11 @@ def _of_turn(
             continue
         for mark, kind, event in table:
             first = next((row for row in rows if row[1] == event), None)
-            if first is not None and mark in request.marks:
-                found.append((mark.value, kind, request.marks[mark] - first[2]))
+            at_ns = request.marks.get(mark)
+            if at_ns is None and request.id == turn.audible_request:
+                at_ns = turn.marks.get(mark)
+            if first is not None and at_ns is not None:
+                found.append((mark.value, kind, at_ns - first[2]))
     final = _final(turn, finals, instants)
     if final is not None:
         marks = marks_of(turn)
@@ -152,6 +157,9 @@ def _final(turn: Turn, finals: Sequence[TruthRow], instants: Sequence[int]) -> T
     position = bisect_right(instants, seen)
     if position == 0 or seen - instants[position - 1] > _FINAL_WITHIN_NS:
         return None
+    if position > 1 and seen - instants[position - 2] < _APART_NS:
+        # Of trials that run at once: either final may be the turn's.
+        return None
     return finals[position - 1]
 
 
@@ -175,7 +183,8 @@ def _response(
     if sum(each.stage is Stage.LLM for each in chain) != 1 or llm is None or tts is None:
         return None
     # The text that completed the first sentence is the last that had left when it was received.
-    until = llm.marks.get(Mark.SENTENCE_RECEIVED, llm.marks.get(Mark.LLM_FIRST_TEXT))
+    received = {**llm.marks, **tts.marks}
+    until = received.get(Mark.SENTENCE_RECEIVED, received.get(Mark.LLM_FIRST_TEXT))
     if until is None:
         return None
     asked = _injected(llm, by_request, "text_sent", lambda at_ns: at_ns <= until, last=True)

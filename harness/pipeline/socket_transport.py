@@ -13,6 +13,7 @@ STT) in whose context the plugin asks for it, not to the one that opened the soc
 
 import contextvars
 import functools
+import secrets
 import time
 from collections import deque
 from typing import Any, TypeVar
@@ -197,7 +198,8 @@ class _Keeper:
     def __init__(self, stage: Stage, dialect: Any, label: str | None) -> None:
         self._stage = stage
         self._dialect = dialect
-        self._label = label
+        # A run has many clients, and goes on in another process: the ids must differ among all.
+        self._label = None if label is None else f"{label}-{secrets.token_hex(4)}"
         self._count = 0
 
     def owner(self) -> Call | Recorder | None:

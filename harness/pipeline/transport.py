@@ -6,6 +6,7 @@ the request had been written and whether a connection was opened for it. The poo
 concurrent trials never queue in it unseen; if one does, the wait is known as ``pool``.
 """
 
+import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -66,7 +67,8 @@ class TimedTransport(httpx2.AsyncBaseTransport):
         timeout_s: float | None = None,
     ) -> None:
         self._inner = inner
-        self._label = label
+        # A run has many clients, and goes on in another process: the ids must differ among all.
+        self._label = None if label is None else f"{label}-{secrets.token_hex(4)}"
         self._stage = stage
         self._timeout_s = timeout_s
         self._count = 0
