@@ -10,9 +10,9 @@ _LOG_WIDTH = 140
 _SPACES = "\u00a0\u202f\u2009"
 
 
-def make_console() -> Console:
+def make_console(*, stderr: bool = False) -> Console:
     """Return a console; wide enough for tables where its width is nobody's window."""
-    found = Console(highlight=False, emoji=False, markup=False)
+    found = Console(highlight=False, emoji=False, markup=False, stderr=stderr)
     if not found.is_terminal:
         found.width = _LOG_WIDTH
     return found

@@ -211,6 +211,21 @@ def _add_setup(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument("suite", metavar="SUITE", nargs="?", help="check what this suite needs")
     _add_json(parser)
 
+    parser = _verb(
+        verbs,
+        "overhead",
+        "overhead:overhead",
+        "measure the harness's own error on this machine",
+        "Play trials against the gateway's profile of constant delays and compare what was marked\n"
+        "with what the gateway did, on one clock. Takes about ten minutes; --quick half a minute.",
+    )
+    parser.add_argument("--quick", action="store_true", help="a few trials, as doctor does")
+    parser.add_argument("--output", metavar="FILE", help="write the result as JSON")
+    parser.add_argument(
+        "--strict", action="store_true", help="exit 1 when a promised figure is missed"
+    )
+    _add_json(parser)
+
     parser = _verb(verbs, "gateway", "gateway:gateway", "run the loopback gateway by itself")
     parser.add_argument("--port", metavar="N", type=_natural, default=0, help="0 is any free one")
     parser.add_argument("--seed", metavar="N", type=_natural, default=0, help="of its draws")

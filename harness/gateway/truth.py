@@ -51,6 +51,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -58,8 +59,22 @@ from typing import Any
 
 from harness.errors import ConfigurationError
 
-__all__ = ["TruthEvent", "TruthLog", "read_truth"]
+__all__ = ["TruthEvent", "TruthLog", "read_rows", "read_truth"]
 
+_EVENT_KEY = b'"event": "'
+_EVENT_WITHIN = 64
+_LATER = re.compile(rb'"index": [1-9]')
+_COMPARED = frozenset(
+    {
+        b"request_received",
+        b"role_sent",
+        b"reasoning_sent",
+        b"text_sent",
+        b"tool_call_sent",
+        b"audio_sent",
+        b"final_sent",
+    }
+)
 _FLUSH_INTERVAL_S = 0.1
 # Formatting shares the event loop with the deadlines: 16 records take about 0.1 ms.
 _BATCH = 16
@@ -211,6 +226,34 @@ def read_truth(path: Path) -> tuple[TruthEvent, ...]:
         with contextlib.suppress(ValueError, TypeError):
             events.append(_event(json.loads(torn)))
     return tuple(sorted(events, key=lambda event: event.t_ns))
+
+
+def read_rows(path: Path) -> list[tuple[str, str, int, int | None]]:
+    """Read what marks are compared with: (client's request id, event, instant, injected delay).
+
+    Of audio only the first chunk of each request. Lines that nothing is compared with are passed
+    over by their event's name, unread: they are most of a long run's truth. What is torn or no
+    record is left out.
+
+    Raises:
+        ConfigurationError: the file cannot be read.
+    """
+    rows: list[tuple[str, str, int, int | None]] = []
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                start = line.find(_EVENT_KEY, 0, _EVENT_WITHIN)
+                name = line[start + len(_EVENT_KEY) :].partition(b'"')[0] if start >= 0 else b""
+                if name not in _COMPARED or (name == b"audio_sent" and _LATER.search(line)):
+                    continue
+                with contextlib.suppress(ValueError, TypeError):
+                    each = _event(json.loads(line))
+                    rows.append(
+                        (each.client_request or "", each.event, each.t_ns, each.injected_ns)
+                    )
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+    return rows
 
 
 def _event(record: Any) -> TruthEvent:

@@ -9,11 +9,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.domain.trial import Health, Stall
 
-__all__ = ["STALL_NS", "Watch", "health"]
+__all__ = ["STALL_NS", "TimeKeeping", "Watch", "health"]
 
 STALL_NS = 10_000_000
 _LATE_NS = 20_000_000
@@ -30,14 +30,33 @@ def _rank(values: list[int], share: float) -> int:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
+class TimeKeeping(NamedTuple):
+    """How one trial kept time, value by value.
+
+    Attributes:
+        started_ns: when the trial began.
+        lateness: of each frame, in nanoseconds.
+        lags: of each tick of the event loop, in nanoseconds.
+    """
+
+    started_ns: int
+    lateness: tuple[int, ...]
+    lags: tuple[int, ...]
+
+
 class Watch:
     """A stall watcher process, an event-loop ticker and a log of the loop's idleness.
+
+    Args:
+        keep: keep each trial's values in ``kept``, for measuring the harness itself.
 
     Shared by the trials of one loop. The log comes from the loop's selector: while a call of it
     blocks, nothing of this program runs. Loops without a selector (uvloop) give no log.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: bool = False) -> None:
+        self._keep = keep
+        self.kept: list[TimeKeeping] = []
         self._idle: list[tuple[int, int]] = []
         self._selector: Any = None
         self._select: Any = None
@@ -84,6 +103,11 @@ class Watch:
             return found
 
         selector.select = select
+
+    def note(self, started_ns: int, lateness: list[int], lags: list[int]) -> None:
+        """Keep a trial's values where that was asked for."""
+        if self._keep:
+            self.kept.append(TimeKeeping(started_ns, tuple(lateness), tuple(lags)))
 
     def idle_between(self, start_ns: int, end_ns: int) -> list[tuple[int, int]]:
         """Return the loop's idle intervals that overlap an interval, in order."""
@@ -162,6 +186,7 @@ class Watch:
 def health(lateness: list[int], watch: Watch, start_ns: int, end_ns: int) -> Health:
     """Summarise one trial's time-keeping."""
     stalls, lags = watch.between(start_ns, end_ns)
+    watch.note(start_ns, lateness, lags)
     return Health(
         frames=len(lateness),
         lateness_p50_ns=_rank(lateness, 0.50),
