@@ -129,8 +129,6 @@ async def complete(gateway: Gateway, request: web.Request) -> web.StreamResponse
         call.fault(start.fault)
     if start.fault is FaultKind.NONSENSE:
         said = Said(text=nonsense(start.draws.key))
-    elif start.fault is FaultKind.OVERSIZED:
-        said = Said(text="x" * _OVERSIZED_BYTES)
     else:
         said = reply_to(
             messages,
@@ -189,6 +187,9 @@ class _Answer:
         first = next(each for each in plan.pieces if each.event in _SPEAKING)
         meta = event("meta", {**self._facts, "totalFailoverCount": self._facts["failoverCount"]})
         await http.send(meta, base + first.due_ns)
+        if fault is FaultKind.OVERSIZED:
+            big = event("delta", {"text": "x" * _OVERSIZED_BYTES})
+            await http.send(big, base + first.due_ns)
         break_at = plan.answer // 2 if fault in _MIDDLE_FAULTS else None
         for piece in plan.pieces:
             if piece.event not in _SPEAKING:

@@ -6,7 +6,6 @@ and not an accident: what cannot be read is counted.
 
 import base64
 import binascii
-import contextlib
 import json
 import math
 from dataclasses import dataclass, field
@@ -15,7 +14,6 @@ from typing import Any
 from harness.pipeline.recording import Exchange, Stamp
 
 __all__ = [
-    "MAX_SPEKO_EVENT",
     "SPEKO_CHAT",
     "SPEKO_HEARD",
     "SPEKO_SPEECH",
@@ -35,8 +33,6 @@ SPEKO_CHAT = "/v1/complete"
 SPEKO_HEARD = "/v1/transcribe"
 SPEKO_SPEECH = "/v1/synthesize"
 """The ends of the addresses of Speko's platform API."""
-MAX_SPEKO_EVENT = 1024 * 1024
-"""The longest event of Speko's that is read; a transcript or a delta is never near it."""
 
 
 @dataclass(slots=True)

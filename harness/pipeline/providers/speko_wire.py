@@ -26,9 +26,9 @@ from livekit.agents import (
 from harness.domain.trial import FailureKind
 from harness.pipeline.failures import status_kind
 
-__all__ = ["MAX_EVENT_BYTES", "SpekoEndpoint", "compact", "events", "failed", "missing_done"]
+__all__ = ["SpekoEndpoint", "compact", "events", "failed", "missing_done"]
 
-MAX_EVENT_BYTES: Final = 1024 * 1024
+_MAX_EVENT_BYTES: Final = 1 << 20
 """The longest event that is read; a transcript or a delta is never near it."""
 _MAX_ERROR_BYTES: Final = 16 * 1024
 _OK: Final = 200
@@ -205,7 +205,7 @@ async def events(response: httpx2.Response) -> AsyncIterator[tuple[str, dict[str
         buffer += chunk
         blocks = _blocks(buffer) if b"\n\n" in chunk or b"\n\n" in buffer[-len(chunk) - 1 :] else []
         for block in blocks:
-            if len(block) > MAX_EVENT_BYTES:
+            if len(block) > _MAX_EVENT_BYTES:
                 raise failed("Speko sent an event over the size limit", FailureKind.MALFORMED)
             found = _decoded(block)
             if found is None:
@@ -213,7 +213,7 @@ async def events(response: httpx2.Response) -> AsyncIterator[tuple[str, dict[str
             if found[0] == "error":
                 raise _said(found[1])
             yield found
-        if len(buffer) > MAX_EVENT_BYTES:
+        if len(buffer) > _MAX_EVENT_BYTES:
             raise failed("Speko sent an event over the size limit", FailureKind.MALFORMED)
     if buffer.strip() and (found := _decoded(bytes(buffer))) is not None:
         if found[0] == "error":
