@@ -82,7 +82,9 @@ def _kind_of(error: BaseException) -> tuple[FailureKind, int | None]:
         if isinstance(each, httpx2.ConnectError | ConnectionRefusedError):
             return FailureKind.REFUSED, None
         if isinstance(each, httpx2.RemoteProtocolError):
-            return FailureKind.RESET, None
+            # One class for a peer that went away and for one that speaks no HTTP.
+            gone = "disconnected" in str(each) or "closed connection" in str(each)
+            return FailureKind.RESET if gone else FailureKind.MALFORMED, None
         if isinstance(each, httpx2.ReadError | ConnectionResetError | BrokenPipeError):
             return FailureKind.RESET, None
         if isinstance(each, json.JSONDecodeError):
