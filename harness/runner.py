@@ -167,7 +167,7 @@ async def run_suite(
         suite: limits, time-outs and prices.
         plan: every trial in its order.
         performers: one for each candidate.
-        utterances: what the plan plays, by id.
+        utterances: what the plan plays, by the name of the recording (``TrialKey.recording``).
         sink: stores a trial.
         done: trials of the plan that an earlier start has stored.
         spent: what these have cost.
@@ -262,7 +262,7 @@ class _Runner:
         ]
         problems += [
             f"plan: there is no utterance {name!r}"
-            for name in sorted({key.utterance for key in plan} - set(self.utterances))
+            for name in sorted({key.recording for key in plan} - set(self.utterances))
         ]
         if problems:
             raise ConfigurationError(problems)
@@ -408,7 +408,7 @@ class _Runner:
     async def _perform(self, key: TrialKey) -> tuple[Trial | FailedTrial, ReplyAudio | None] | None:
         suite = self.state.suite
         candidate = next(each for each in suite.candidates if each.name == key.candidate)
-        utterance = self.utterances[key.utterance]
+        utterance = self.utterances[key.recording]
         performer = self.performers[key.candidate]
         begun = self.clock.now_ns()
         deadline_s = trial_deadline_s(suite, utterance)
@@ -444,7 +444,7 @@ class _Runner:
         if key.attempt == 0:
             state.done += 1
         candidate = next(each for each in state.suite.candidates if each.name == key.candidate)
-        audio_s = _audio_s(self.utterances[key.utterance])
+        audio_s = _audio_s(self.utterances[key.recording])
         cost = trial_cost(state.suite, candidate, trial, audio_s)
         if cost is not None:
             state.spent = (state.spent or 0.0) + cost

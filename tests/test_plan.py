@@ -1,11 +1,13 @@
 """The order of trials and what a plan will take."""
 
+import dataclasses
 from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.domain.condition import Condition
 from harness.domain.plan import estimate, make_plan, model_name, trial_cost
 from harness.domain.suite import Candidate, Driver, Limits, Price, StageSettings, Suite, Via
 from harness.domain.timeline import Stage
@@ -160,3 +162,32 @@ def test_stage_driver_needs_no_playout() -> None:
     assert found.candidates[0].characters == 0
     assert model_name(StageSettings(provider="openai"), Stage.LLM) == "gpt-4.1-mini"
     assert model_name(StageSettings(provider="unknown"), Stage.LLM) == "default"
+
+
+@given(suites, utterances, st.integers(0, 2**40))
+def test_every_condition_once(suite: Suite, ids: list[str], seed: int) -> None:
+    """Each candidate hears each utterance under each condition once in each repeat."""
+    heard = dataclasses.replace(
+        suite, conditions=(Condition(name="clean"), Condition(name="far", gain_db=-20))
+    )
+    plan = make_plan(heard, ids, seed)
+    measured = Counter((k.candidate, k.recording, k.repeat) for k in plan if not k.warmup)
+    assert measured == Counter(
+        (each.name, f"{name}/{condition}", repeat)
+        for each in suite.candidates
+        for name in ids
+        for condition in ("clean", "far")
+        for repeat in range(suite.repeats)
+    )
+    assert {k.condition for k in plan if k.warmup} <= {"clean"}
+    width = len(suite.candidates)
+    rest = [key for key in plan if not key.warmup]
+    for start in range(0, len(rest), width):
+        assert len({key.recording for key in rest[start : start + width]}) == 1
+
+
+def test_conditions_stay_apart_in_a_name() -> None:
+    """A recording is named after the utterance, and after the condition where there is one."""
+    key = TrialKey(candidate="a", utterance="u", repeat=0, order=0)
+    assert key.recording == "u"
+    assert dataclasses.replace(key, condition="far").recording == "u/far"

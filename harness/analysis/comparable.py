@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.analysis.definitions import METRICS, definition_digests
 from harness.analysis.transcript import NORMALISER_VERSION
+from harness.domain.condition import describe_condition
 from harness.domain.suite import Suite, Via
 from harness.domain.trial import FailedTrial, Trial
 from harness.domain.utterance import Utterance
@@ -64,6 +65,9 @@ def option_values(suite: Suite) -> dict[str, str]:
     """Return every option of a suite that moves a latency, by its key, as text."""
     found = {"driver": _plain(suite.driver), "via": _plain(suite.via)}
     found.update({name: _plain(getattr(suite, name)) for name in _OPTIONS})
+    found["conditions"] = _plain(
+        tuple(f"{each.name} ({describe_condition(each)})" for each in suite.conditions)
+    )
     for each in dataclasses.fields(suite.session):
         found[f"session.{each.name}"] = _plain(getattr(suite.session, each.name))
     if suite.via is Via.GATEWAY:

@@ -109,7 +109,7 @@ def select(trials: Iterable[Trial | FailedTrial]) -> Selection:
     planned: dict[tuple[str, str, int], list[Trial | FailedTrial]] = {}
     everything = tuple(trial for trial in trials if not trial.key.warmup)
     for trial in everything:
-        key = (trial.key.candidate, trial.key.utterance, trial.key.repeat)
+        key = (trial.key.candidate, trial.key.recording, trial.key.repeat)
         planned.setdefault(key, []).append(trial)
     main: list[Trial | FailedTrial] = []
     undisturbed: list[Trial | FailedTrial] = []

@@ -163,8 +163,8 @@ def what_if_preemptive(rows: Sequence[Row], *, preemptive: bool) -> WhatIf:
 def what_if_voice(rows: Sequence[Row], voice: Sequence[Row], name: str) -> WhatIf:
     """Return a candidate's response with another voice's measured first audible sample.
 
-    Each turn takes the other voice's figure for the same utterance and repeat, else for the same
-    utterance.
+    Each turn takes the other voice's figure for the same recording and repeat, else for the same
+    recording.
 
     Args:
         rows: the candidate's.
@@ -176,17 +176,17 @@ def what_if_voice(rows: Sequence[Row], voice: Sequence[Row], name: str) -> WhatI
     for row in voice:
         value = row.value("tts_first_audible")
         if value is not None:
-            exact[row.utterance.id, row.trial.key.repeat] = value
-            loose.setdefault(row.utterance.id, []).append(value)
+            exact[row.trial.key.recording, row.trial.key.repeat] = value
+            loose.setdefault(row.trial.key.recording, []).append(value)
 
     def other(row: Row, turn: Turn) -> Measurement | Missing:
         del turn
         response, mine = row.value("response"), row.value("tts_first_audible")
         if response is None or mine is None:
             return Missing(reason="no tts_first_audible")
-        found = exact.get((row.utterance.id, row.trial.key.repeat))
+        found = exact.get((row.trial.key.recording, row.trial.key.repeat))
         if found is None:
-            found = next(iter(loose.get(row.utterance.id, ())), None)
+            found = next(iter(loose.get(row.trial.key.recording, ())), None)
         if found is None:
             return Missing(reason="the other voice did not answer this utterance")
         return Measurement(value=response - mine + found)

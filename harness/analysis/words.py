@@ -8,7 +8,7 @@ import numpy as np
 from harness.analysis.estimate import Estimate, Unsupported
 from harness.analysis.metrics import Missing
 from harness.analysis.samples import Row, cluster_of
-from harness.analysis.transcript import NORMALISER_VERSION, NoTranscript, Score, pooled_rate
+from harness.analysis.transcript import NORMALISER_VERSION, NoTranscript, Score, Unit, pooled_rate
 
 __all__ = ["WordErrors", "word_errors"]
 
@@ -23,6 +23,8 @@ class WordErrors:
         reference_words: counted once per trial.
         silent: turns without a transcript where words were expected.
         unexpected: words heard where none were expected.
+        unit: "word", or "character" where no utterance is scored by word.
+        left_out: turns scored by character, which are not pooled with words.
         normaliser: version of the normaliser.
     """
 
@@ -33,6 +35,8 @@ class WordErrors:
     reference_words: int
     silent: int
     unexpected: int
+    unit: Unit = "word"
+    left_out: int = 0
     normaliser: str = NORMALISER_VERSION
 
 
@@ -40,7 +44,8 @@ def word_errors(rows: Sequence[Row], *, confidence: float = 0.95) -> WordErrors 
     """Return the pooled word errors of rows; None where none of them has a text.
 
     A turn without a transcript counts as all its words deleted: a recogniser that is silent on the
-    hard utterances must not win.
+    hard utterances must not win. Where some are scored by word and others by character, the words
+    are pooled and the others counted as left out; a breakdown by language has both.
     """
     scored = [
         (row, row.words)
@@ -53,7 +58,9 @@ def word_errors(rows: Sequence[Row], *, confidence: float = 0.95) -> WordErrors 
         if row.utterance.expect == "none" and isinstance(row.words, Score)
     )
     # Languages without spaces are scored by character, which is never pooled with words.
-    scored = [each for each in scored if each[1].unit == "word"] or scored
+    by_word = [each for each in scored if each[1].unit == "word"]
+    left_out = len(scored) - len(by_word) if by_word else 0
+    scored = by_word or scored
     if not scored:
         return None
     scores = [score for _, score in scored]
@@ -73,4 +80,6 @@ def word_errors(rows: Sequence[Row], *, confidence: float = 0.95) -> WordErrors 
         reference_words=sum(score.reference_units for score in scores),
         silent=len(silent),
         unexpected=unexpected,
+        unit=scored[0][1].unit,
+        left_out=left_out,
     )

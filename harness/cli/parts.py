@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,9 +29,26 @@ class Gateway:
     key: str
 
 
-def write_gateway_manifest(path: Path, utterances: Mapping[str, tuple[Dataset, Utterance]]) -> None:
-    """Write the utterances that the gateway's oracle knows, of all datasets of a run in one."""
+def write_gateway_manifest(
+    path: Path,
+    utterances: Mapping[str, tuple[Dataset, Utterance]],
+    conditioned: Sequence[tuple[str, Path, Utterance]] = (),
+) -> None:
+    """Write the utterances that the gateway's oracle knows, of all datasets of a run in one.
+
+    Args:
+        path: the file.
+        utterances: by id.
+        conditioned: the names and files of recordings under conditions, and whose they are.
+    """
     lines = [
+        json.dumps(
+            {"id": name, "audio": str(file.resolve()), "text": utterance.text or ""},
+            ensure_ascii=False,
+        )
+        for name, file, utterance in conditioned
+    ]
+    lines += [
         json.dumps(
             {
                 "id": name,

@@ -21,6 +21,7 @@ from harness.report.terminal import (
     answer,
     failure_table,
     headline_table,
+    plain_table,
     show_trial,
     time_table,
 )
@@ -35,6 +36,8 @@ __all__ = ["print_view", "report", "show", "write_html", "write_text"]
 _SUFFIXES = {"html": "html", "markdown": "md", "csv": "csv", "json": "json", "parquet": "parquet"}
 # Beyond so many trials a waveform is no longer looked for one by one.
 _WAVEFORMS_UP_TO = 2000
+# Key, candidate, trials, failures, word errors, and the leading metric's p50 and p95.
+_BREAKDOWN_COLUMNS = 7
 
 
 def print_view(view: ReportView) -> None:
@@ -47,6 +50,9 @@ def print_view(view: ReportView) -> None:
     out.print()
     if view.waterfalls:
         out.print(time_table(view))
+        out.print()
+    for table in view.breakdowns:
+        out.print(plain_table(table, columns=_BREAKDOWN_COLUMNS))
         out.print()
     failures = failure_table(view)
     if failures is not None:

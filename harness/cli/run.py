@@ -18,13 +18,14 @@ from harness.cli.estimates import print_estimate
 from harness.cli.measured import DEFINITIONS
 from harness.cli.parts import Gateway, gateway_for, performers_for, write_gateway_manifest
 from harness.cli.progress import ProgressLine
-from harness.cli.suite_options import find_suite, override
+from harness.cli.suite_options import find_suite, override, with_hashes
 from harness.domain.driver import PlayableUtterance
 from harness.domain.plan import PlanEstimate, estimate, make_plan, trial_cost
 from harness.domain.suite import Suite, Via
 from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.errors import ConfigurationError
 from harness.runner import End, Outcome, run_suite
+from harness.store.conditions import store_conditioned
 from harness.store.environment import collect_environment, missing_keys, redact
 from harness.store.plans import DatasetSummary, RunPlan
 from harness.store.runs import RunWriter, create_run, find_run, resume_run
@@ -63,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         return MISUSE if lacking else 0
     if lacking:
         raise ConfigurationError(lacking)
-    utterances = job.selection.playable()
+    utterances = job.selection.playable(job.plan.suite.conditions)
     if not _confirmed(job, options):
         return MISUSE
     with create_run(job.plan, reports=Path(options.out)) as writer:
@@ -71,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _prepare(options: argparse.Namespace) -> _Job:
-    suite = override(find_suite(options.suite), options)
+    suite = with_hashes(override(find_suite(options.suite), options))
     selection = select_utterances(suite, limit=options.limit)
     seed = suite.seed if suite.seed is not None else secrets.randbelow(2**31)
     keys = make_plan(suite, [each.id for each in selection.utterances], seed)
@@ -93,7 +94,7 @@ def _estimate(suite: Suite, keys: tuple[TrialKey, ...], selection: Selection) ->
     return estimate(
         suite,
         keys,
-        {each.id: each.duration_s or 0.0 for each in selection.utterances},
+        selection.durations(suite.conditions),
         characters={each.id: len(each.text or "") for each in selection.utterances},
     )
 
@@ -183,7 +184,8 @@ def _resume(options: argparse.Namespace) -> int:
             expected = _estimate(plan.suite, missing, selection)
             print_estimate(plan, expected, (), as_json=options.json)
             return 0
-        return _perform(writer, selection, selection.playable(), options)
+        utterances = selection.playable(plan.suite.conditions)
+        return _perform(writer, selection, utterances, options)
 
 
 def _kept(status: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -192,6 +194,7 @@ def _kept(status: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 def _same_selection(plan: RunPlan) -> Selection:
     """Read the run's datasets again, and refuse recordings that are no longer the same."""
+    with_hashes(plan.suite)
     selection = select_utterances(plan.suite)
     found = {each.id: each for each in selection.utterances}
     problems = []
@@ -221,7 +224,9 @@ def _perform(
     stored = writer.run.trials()
     known = path / "utterances.jsonl"
     write_gateway_manifest(
-        known, {each.id: (selection.origin[each.id], each) for each in plan.utterances}
+        known,
+        {each.id: (selection.origin[each.id], each) for each in plan.utterances},
+        store_conditioned(path, utterances, plan.suite.conditions),
     )
     writer.set_status("running", done=len({each.key.order for each in stored}))
     print(f"turnbench: writing {path}", file=sys.stderr)
@@ -343,7 +348,7 @@ def _spent(
             plan.suite,
             candidates[trial.key.candidate],
             trial,
-            len(utterances[trial.key.utterance].pcm) / 2 / 16_000,
+            len(utterances[trial.key.recording].pcm) / 2 / 16_000,
         )
         for trial in stored
     ]

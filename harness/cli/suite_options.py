@@ -14,11 +14,12 @@ from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from harness.gateway.profile_files import read_profiles
 from harness.gateway.profiles import PROFILES
+from harness.store.conditions import with_hash
 from harness.store.environment import load_dotenv
 from harness.store.suites import read_suite, suite_path
 from harness.store.table import nearest
 
-__all__ = ["BUDGET_METRICS", "find_suite", "known_profiles", "override"]
+__all__ = ["BUDGET_METRICS", "find_suite", "known_profiles", "override", "with_hashes"]
 
 # What a budget may name: the metrics of a turn, and the failures of a whole run.
 BUDGET_METRICS = frozenset(METRICS) | {"failures"}
@@ -106,6 +107,24 @@ def override(suite: Suite, options: argparse.Namespace) -> Suite:
     if problems:
         raise ConfigurationError(problems)
     return changed
+
+
+def with_hashes(suite: Suite) -> Suite:
+    """Return the suite with the hashes of its conditions' noise recordings.
+
+    Raises:
+        ConfigurationError: a line for each that is missing, or no longer the one of the run.
+    """
+    problems: list[str] = []
+    conditions = []
+    for each in suite.conditions:
+        try:
+            conditions.append(with_hash(each))
+        except ConfigurationError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise ConfigurationError(problems)
+    return dataclasses.replace(suite, conditions=tuple(conditions))
 
 
 def _agent_candidate(agent: str, base: Candidate) -> Candidate:

@@ -1,15 +1,16 @@
 """The order of a run's trials, and what the run will take: pure functions of a suite.
 
 Candidates are compared fairly only if they are measured under the same conditions, so the plan is
-made of blocks. A block is one repeat: each utterance once for each candidate. Within a block the
-utterances are shuffled, and the candidates of one utterance stand side by side in a random order,
-so that a machine or a provider that drifts weighs on all of them alike. Warm-ups come first.
+made of blocks. A block is one repeat: each utterance under each condition once for each candidate.
+Within a block these recordings are shuffled, and the candidates of one recording stand side by side
+in a random order, so that a machine or a provider that drifts weighs on all of them, and on all
+conditions, alike. Warm-ups come first, under the first condition.
 """
 
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from harness.domain.providers import PROVIDERS
 from harness.domain.suite import Candidate, Driver, Price, StageSettings, Suite, Via
@@ -26,6 +27,8 @@ __all__ = [
     "stage_price",
     "trial_cost",
 ]
+
+_Value = TypeVar("_Value")
 
 CHARACTERS_PER_TOKEN = 4.0
 RESPONSE_SECONDS = 1.5
@@ -72,9 +75,10 @@ def make_plan(suite: Suite, utterance_ids: Sequence[str], seed: int) -> tuple[Tr
         )
     generator = random.Random(seed)  # noqa: S311 - an order, not a secret
     names = [candidate.name for candidate in suite.candidates]
+    conditions = suite.condition_names
     found: list[TrialKey] = []
 
-    def add(candidate: str, utterance: str, repeat: int, *, warmup: bool) -> None:
+    def add(candidate: str, utterance: str, repeat: int, *, warmup: bool, condition: str) -> None:
         found.append(
             TrialKey(
                 candidate=candidate,
@@ -82,21 +86,24 @@ def make_plan(suite: Suite, utterance_ids: Sequence[str], seed: int) -> tuple[Tr
                 repeat=repeat,
                 order=len(found),
                 warmup=warmup,
+                condition=condition,
             )
         )
 
     warm = _shuffled(utterance_ids, generator)
     for index in range(suite.warmups):
         for name in _shuffled(names, generator):
-            add(name, warm[index % len(warm)], index // len(warm), warmup=True)
+            utterance = warm[index % len(warm)]
+            add(name, utterance, index // len(warm), warmup=True, condition=conditions[0])
+    recordings = [(each, condition) for each in utterance_ids for condition in conditions]
     for repeat in range(suite.repeats):
-        for utterance in _shuffled(utterance_ids, generator):
+        for utterance, condition in _shuffled(recordings, generator):
             for name in _shuffled(names, generator):
-                add(name, utterance, repeat, warmup=False)
+                add(name, utterance, repeat, warmup=False, condition=condition)
     return tuple(found)
 
 
-def _shuffled(values: Sequence[str], generator: random.Random) -> list[str]:
+def _shuffled(values: Sequence[_Value], generator: random.Random) -> list[_Value]:
     """Return the values in random order (Fisher and Yates)."""
     result = list(values)
     for index in range(len(result) - 1, 0, -1):
@@ -185,7 +192,7 @@ def estimate(
     Args:
         suite: the plan's suite.
         plan: the trials to be run.
-        durations: seconds of each utterance's recording.
+        durations: seconds of each recording, by its name (``TrialKey.recording``).
         characters: length of each utterance's text; an utterance that is missing counts 60.
     """
     lengths = characters or {}
@@ -194,7 +201,7 @@ def estimate(
     busy = 0.0
     for candidate in suite.candidates:
         keys = [key for key in plan if key.candidate == candidate.name]
-        audio_in = sum(durations[key.utterance] for key in keys)
+        audio_in = sum(durations[key.recording] for key in keys)
         spoken = suite.driver is Driver.SESSION or candidate.tts is not None
         has_llm = candidate.llm is not None or candidate.agent is not None
         audio_out = reply.seconds * len(keys) if spoken else 0.0

@@ -10,6 +10,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from harness.domain.condition import Condition
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 
@@ -280,6 +281,8 @@ class Suite:
         prices: by "provider/model".
         wer_limit: the WER up to which a turn counts as correct.
         keep_audio: store the replies' audio.
+        conditions: what every utterance is heard under, one after another; none plays the
+            recordings as they are.
     """
 
     name: str
@@ -303,6 +306,7 @@ class Suite:
     prices: Mapping[str, Price] = field(default_factory=lambda: MappingProxyType({}))
     wer_limit: float = 0.2
     keep_audio: bool = True
+    conditions: tuple[Condition, ...] = ()
 
     def __post_init__(self) -> None:
         """Check what a single field cannot tell."""
@@ -313,6 +317,12 @@ class Suite:
         problems.extend(
             f"candidate.name: {name!r} stands twice; names are unique"
             for name in sorted({each for each in names if names.count(each) > 1})
+        )
+        # Without regard to case: the names are folders of the run.
+        played = [condition.name.casefold() for condition in self.conditions]
+        problems.extend(
+            f"condition.name: {name!r} stands twice; names are unique, whatever their case"
+            for name in sorted({each for each in played if played.count(each) > 1})
         )
         if not self.datasets:
             problems.append("dataset: give at least one [[dataset]]")
@@ -333,3 +343,12 @@ class Suite:
                     problems.append(f"budget.{role}: no candidate is named {name!r}")
         if problems:
             raise ConfigurationError(problems)
+
+    @property
+    def condition_names(self) -> tuple[str, ...]:
+        """The names of the conditions that trials have; ("",) for a suite without any."""
+        return tuple(each.name for each in self.conditions) or ("",)
+
+    def condition(self, name: str) -> Condition | None:
+        """Return the condition of that name, if there is one."""
+        return next((each for each in self.conditions if each.name == name), None)

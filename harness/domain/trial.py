@@ -34,9 +34,19 @@ __all__ = [
     "Turn",
     "Wait",
     "WaitCause",
+    "recording_name",
 ]
 
 EMPTY: Mapping[Any, Any] = MappingProxyType({})
+
+
+def recording_name(utterance: str, condition: str) -> str:
+    """Return the name of an utterance's recording under a condition, unique within a run.
+
+    Neither name holds a slash, so the two are joined by one; without a condition it is the
+    utterance's id.
+    """
+    return f"{utterance}/{condition}" if condition else utterance
 
 
 class Cause(StrEnum):
@@ -379,13 +389,12 @@ class Turn:
         """
         marks: dict[Mark, int] = dict(self.marks)
         chain = self.chain()
-        covered = {request.stage for request in chain}
-        others: list[Request] = []
-        for request in self.requests:
-            if request.stage not in covered and not request.cancelled:
-                covered.add(request.stage)
-                others.append(request)
-        for request in (*chain, *others):
+        kept = (each for each in self.requests if not each.cancelled)
+        taken: set[Stage] = set()
+        for request in (*chain, *kept):
+            if request.stage in taken:
+                continue
+            taken.add(request.stage)
             for mark, instant in request.marks.items():
                 marks.setdefault(mark, instant)
         return Timeline(marks)
@@ -432,6 +441,7 @@ class TrialKey:
         order: position in the run's shuffled plan.
         warmup: labelled, kept, and left out of summaries.
         attempt: 0, or the number of the re-run after a disturbed trial.
+        condition: the acoustic condition's name; "" for a suite without conditions.
     """
 
     candidate: str
@@ -440,6 +450,12 @@ class TrialKey:
     order: int
     warmup: bool = False
     attempt: int = 0
+    condition: str = ""
+
+    @property
+    def recording(self) -> str:
+        """What is played: :func:`recording_name` of the utterance and the condition."""
+        return recording_name(self.utterance, self.condition)
 
     @property
     def id(self) -> str:

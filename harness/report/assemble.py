@@ -14,6 +14,7 @@ from harness.analysis.validity import Caution
 from harness.domain.suite import Driver, Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial
+from harness.report.breakdowns import breakdown_tables
 from harness.report.collector import collector_off
 from harness.report.comparisons import comparison_answer, comparison_views
 from harness.report.details import bars_of, trial_views
@@ -22,7 +23,7 @@ from harness.report.findings import (
     describe_time,
     headline_answer,
 )
-from harness.report.format import Unit, cell, count, milliseconds, missing, plural
+from harness.report.format import Unit, cell, count, in_characters, milliseconds, missing, plural
 from harness.report.inputs import RunData
 from harness.report.panels import (
     all_metrics,
@@ -104,6 +105,8 @@ def _headline_cell(candidate: CandidateSummary, metric: str) -> HeadlineCell:
             if words is None
             else cell(words.rate, Unit.RATE, emulated=Stage.STT in candidate.emulated)
         )
+        if words is not None and words.unit == "character":
+            shown = in_characters(shown)
         return HeadlineCell(
             statistics=(("pooled", shown),),
             n=0 if found is None else found.main.n,
@@ -435,6 +438,7 @@ def _build(data: RunData) -> ReportView:
         latency_name=METRICS[deciding].title,
         confidence=f"{summary.confidence:.0%}".replace("%", "\u00a0%"),
         extra=data.extra,
+        breakdowns=breakdown_tables(counted, summary, data.suite),
     )
 
 
@@ -446,6 +450,11 @@ def _voice(data: RunData, name: str) -> str:
 
 
 def _column_note(summary: RunSummary, metric: str) -> str:
+    if metric == "wer":
+        left_out = max(
+            (each.words.left_out for each in summary.candidates.values() if each.words), default=0
+        )
+        return f"without {plural(left_out, 'turn')} scored by character" if left_out else ""
     if metric != "stt_first_transcript":
         return ""
     finals = any(

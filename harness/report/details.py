@@ -224,6 +224,8 @@ def _turn(turn: Turn, row: Row, data: RunData, known: Waterfall | None) -> TurnV
 
 def _facts(trial: Trial | FailedTrial) -> tuple[tuple[str, str], ...]:
     lines = [("driver", trial.driver), ("repeat", str(trial.key.repeat))]
+    if trial.key.condition:
+        lines.append(("condition", trial.key.condition))
     if trial.key.attempt:
         lines.append(("attempt", str(trial.key.attempt)))
     if trial.cold:
@@ -310,7 +312,10 @@ def trial_views(
                 repeat=trial.key.repeat,
                 status=status,
                 values=tuple(row.value(metric) for metric in metrics),
-                tags=tags.get(trial.key.utterance, ()),
+                tags=(
+                    *((trial.key.condition,) if trial.key.condition else ()),
+                    *tags.get(trial.key.utterance, ()),
+                ),
                 note=note,
                 failure=f"{trial.failure.stage.value} · {trial.failure.kind.value}"
                 if isinstance(trial, FailedTrial)
@@ -318,6 +323,7 @@ def trial_views(
                 emulated=emulated[trial.key.candidate],
                 turns=tuple(_turn(turn, row, data, falls.get(id(trial))) for turn in trial.turns),
                 facts=_facts(trial),
+                condition=trial.key.condition,
             )
         )
     return tuple(views)

@@ -40,8 +40,8 @@ def _plain(value: object) -> Any:
 def trial_records(view: ReportView) -> list[dict[str, str | int | bool | float | None]]:
     """Return one flat record for each trial; a metric's column ends in its unit.
 
-    The columns: run, trial, candidate, voice, utterance, repeat, status, failure, note, tags,
-    emulated, then each metric.
+    The columns: run, trial, candidate, voice, utterance, condition, repeat, status, failure,
+    note, tags, emulated, then each metric.
     """
     names = [f"{metric}{_UNIT_SUFFIX.get(unit, '')}" for metric, _, unit in view.trial_metrics]
     records: list[dict[str, str | int | bool | float | None]] = []
@@ -53,6 +53,7 @@ def trial_records(view: ReportView) -> list[dict[str, str | int | bool | float |
             "candidate": candidate.name,
             "voice": candidate.voice,
             "utterance": trial.utterance,
+            "condition": trial.condition,
             "repeat": trial.repeat,
             "status": trial.status.value,
             "failure": trial.failure,

@@ -7,7 +7,7 @@ nowhere.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from harness.analysis.estimate import Estimate, Statistic, TimedOut, Unsupported
@@ -20,6 +20,7 @@ __all__ = [
     "cell",
     "count",
     "decimal",
+    "in_characters",
     "interval",
     "milliseconds",
     "missing",
@@ -263,3 +264,14 @@ def cell(
                 low=_finite(statistic.low),
                 high=_finite(statistic.high),
             )
+
+
+def in_characters(shown: Cell) -> Cell:
+    """Return a cell of word errors marked as character errors."""
+    if shown.state is CellState.MISSING:
+        return shown
+    return replace(
+        shown,
+        text=f"{shown.text} CER",
+        note=f"Characters count, not words. {shown.note}".strip(),
+    )

@@ -159,7 +159,7 @@ def render_markdown(view: ReportView, *, link: str = "") -> str:
                 for each in view.failures
             ],
         )
-    for table in view.extra:
+    for table in (*view.breakdowns, *view.extra):
         lines += _plain(table)
     if view.cautions:
         lines += [

@@ -13,6 +13,7 @@ from harness.analysis.metrics import transcript_text
 from harness.analysis.samples import Row
 from harness.analysis.summary import CandidateSummary, RunSummary, is_emulated
 from harness.analysis.transcript import NORMALISER_VERSION, Score
+from harness.domain.condition import describe_condition
 from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Health
@@ -436,6 +437,7 @@ def settings(data: RunData) -> tuple[FactTable, ...]:
         }
     ]
     general.append(("seed", _text(data.seed if data.seed is not None else suite.seed)))
+    general += [(f"condition {each.name}", describe_condition(each)) for each in suite.conditions]
     tables = [FactTable(title="Suite", rows=tuple(general))]
     for candidate in suite.candidates:
         found = data.summary.candidates.get(candidate.name)

@@ -14,6 +14,7 @@ from harness.report.view import (
     Bar,
     BarKind,
     ComparisonView,
+    PlainTable,
     ReportView,
     TrialView,
     TurnView,
@@ -26,6 +27,7 @@ __all__ = [
     "comparison_table",
     "failure_table",
     "headline_table",
+    "plain_table",
     "show_trial",
     "time_table",
 ]
@@ -231,6 +233,28 @@ def comparison_table(view: Sequence[ComparisonView]) -> Table:
             Text(each.detectable, style="dim"),
         )
     return table
+
+
+def plain_table(table: PlainTable, *, columns: int | None = None) -> RenderableType:
+    """Return a table of texts with its title and note; the first column names the row.
+
+    Args:
+        table: to be shown.
+        columns: at most so many, where a terminal is too narrow for all.
+    """
+    found = Table(
+        title=_safe(table.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for number, column in enumerate(table.columns[:columns]):
+        found.add_column(_safe(column), style="bold" if number == 0 else "")
+    before: Cell | str = ""
+    for row in table.rows:
+        first = "" if row[0] == before else row[0]
+        before = row[0]
+        found.add_row(
+            *(_cell(x) if isinstance(x, Cell) else _safe(x) for x in (first, *row[1:])[:columns])
+        )
+    return Group(found, _safe(table.note, "dim")) if table.note else found
 
 
 def failure_table(view: ReportView) -> Table | None:

@@ -463,6 +463,7 @@ class TrialView:
             there is none.
         note: why it failed or was disturbed.
         failure: "stage · kind", or empty.
+        condition: the acoustic condition, or empty.
     """
 
     id: str
@@ -477,6 +478,7 @@ class TrialView:
     emulated: bool
     turns: tuple[TurnView, ...]
     facts: tuple[tuple[str, str], ...]
+    condition: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -510,6 +512,7 @@ class ReportView:
         latency_name: what the Pareto plot shows on its horizontal axis.
         confidence: coverage of the intervals, as text.
         extra: further tables (composition, what-if), each complete.
+        breakdowns: the trials split by condition, language or route.
     """
 
     title: str
@@ -539,3 +542,4 @@ class ReportView:
     latency_name: str = "Voice-to-voice response"
     confidence: str = "95\u00a0%"
     extra: tuple[PlainTable, ...] = ()
+    breakdowns: tuple[PlainTable, ...] = ()

@@ -25,11 +25,13 @@ from harness.store.container import DecodeError, decode_container
 
 __all__ = [
     "AUDIO_SUFFIXES",
+    "FULL_SCALE",
     "PIPELINE_RATE",
     "Audio",
     "Samples",
     "load_audio",
     "sha256_file",
+    "to_int16",
     "to_pipeline",
     "write_flac",
     "write_wav",
@@ -148,7 +150,7 @@ def load_audio(path: Path, *, channel: int | None = None) -> Audio:
         )
     # A lossy codec's two channels may differ in the last bits.
     agree = channels == 1 or bool(np.max(np.abs(frames - frames[:, :1])) <= 4 / FULL_SCALE)
-    return Audio(samples=_to_int16(mono), sample_rate=rate, channels=channels, channels_agree=agree)
+    return Audio(samples=to_int16(mono), sample_rate=rate, channels=channels, channels_agree=agree)
 
 
 def to_pipeline(audio: Audio, rate: int = PIPELINE_RATE) -> Samples:
@@ -169,7 +171,7 @@ def to_pipeline(audio: Audio, rate: int = PIPELINE_RATE) -> Samples:
     # soxr may round the length the other way by a sample.
     if resampled.size < wanted:
         resampled = np.pad(resampled, (0, wanted - resampled.size))
-    return _to_int16(resampled[:wanted])
+    return to_int16(resampled[:wanted])
 
 
 def sha256_file(path: Path) -> str:
@@ -208,7 +210,8 @@ def _write(path: Path, samples: Samples, rate: int, *, container: str) -> None:
             file.write(samples[start : start + _BLOCK])
 
 
-def _to_int16(mono: _Floats) -> Samples:
+def to_int16(mono: _Floats) -> Samples:
+    """Round floats of full scale 1 to 16 bits, without dither; what lies beyond saturates."""
     return np.clip(np.rint(mono * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 

@@ -2,10 +2,11 @@
 
 Version 1 (0.1.0): ``v``; ``suite`` (the document of ``harness.store.suites``, with its defaults);
 ``source`` (the suite's file); ``seed``; ``emulated``; ``order`` ([candidate, utterance, repeat,
-warmup], by position); ``utterances`` (the fields of :class:`~harness.domain.utterance.Utterance`
-that are known, and ``dataset``, the index of its dataset); ``datasets`` (``name``, ``version``,
-``path``, ``sha256``, ``synthetic``, ``licence``, ``description``, ``recipe``); ``facts`` (what else
-was settled before the first trial: the gateway's profiles with their sources).
+warmup], by position, and the condition's name as a fifth where there is one); ``utterances`` (the
+fields of :class:`~harness.domain.utterance.Utterance` that are known, and ``dataset``, the index of
+its dataset); ``datasets`` (``name``, ``version``, ``path``, ``sha256``, ``synthetic``, ``licence``,
+``description``, ``recipe``); ``facts`` (what else was settled before the first trial: the gateway's
+profiles with their sources).
 """
 
 import dataclasses
@@ -110,7 +111,11 @@ def encode_plan(plan: RunPlan) -> str:
         "utterances": [
             {**_present(each), "dataset": plan.origin[each.id]} for each in plan.utterances
         ],
-        "order": [[key.candidate, key.utterance, key.repeat, key.warmup] for key in plan.keys],
+        "order": [
+            [key.candidate, key.utterance, key.repeat, key.warmup]
+            + ([key.condition] if key.condition else [])
+            for key in plan.keys
+        ],
     }
     return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
 
@@ -150,6 +155,7 @@ def decode_plan(text: str, *, source: Path) -> RunPlan:
                     repeat=each[2],
                     order=order,
                     warmup=each[3],
+                    condition=each[4] if len(each) > 4 else "",
                 )
                 for order, each in enumerate(document["order"])
             ),

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.domain.condition import Condition
 from harness.domain.driver import PlayableUtterance
 from harness.domain.suite import DatasetChoice, Suite
+from harness.domain.trial import recording_name
 from harness.domain.utterance import Dataset, Utterance
 from harness.errors import ConfigurationError
-from harness.store.audio import load_audio, to_pipeline
+from harness.store.audio import Samples, load_audio, to_pipeline
+from harness.store.conditions import apply_condition, read_noises
 from harness.store.manifest import audio_path, read_dataset
 from harness.store.shipped import shipped_folder, shipped_names
 from harness.store.table import nearest
@@ -30,22 +33,52 @@ class Selection:
     utterances: tuple[Utterance, ...]
     origin: dict[str, Dataset]
 
-    def playable(self) -> dict[str, PlayableUtterance]:
-        """Decode every utterance, by id.
+    def playable(self, conditions: Sequence[Condition] = ()) -> dict[str, PlayableUtterance]:
+        """Decode every utterance and put it under every condition.
+
+        Args:
+            conditions: of the suite; none plays the recordings as they are.
+
+        Returns:
+            By the name of the recording (``TrialKey.recording``). All stay in memory, 32 kB for a
+            second, so that nothing is decoded while trials are timed.
 
         Raises:
             ConfigurationError: a line for each recording that cannot be played.
         """
         found: dict[str, PlayableUtterance] = {}
         problems: list[str] = []
+        noises: dict[str, Samples] = {}
+        try:
+            noises = read_noises(tuple(conditions))
+        except ConfigurationError as error:
+            problems.extend(error.problems)
         for utterance in self.utterances:
             try:
-                found[utterance.id] = _playable(self.origin[utterance.id], utterance)
+                clean = _playable(self.origin[utterance.id], utterance)
             except ConfigurationError as error:
                 problems.extend(error.problems)
+                continue
+            if not conditions:
+                found[utterance.id] = clean
+            elif not problems:
+                for each in conditions:
+                    name = recording_name(utterance.id, each.name)
+                    found[name] = apply_condition(clean, each, noises)
         if problems:
             raise ConfigurationError(problems)
         return found
+
+    def durations(self, conditions: Sequence[Condition] = ()) -> dict[str, float]:
+        """Return the seconds of each recording, by its name."""
+        lengths = {each.id: each.duration_s or 0.0 for each in self.utterances}
+        if not conditions:
+            return lengths
+        return {
+            recording_name(name, each.name): length + each.silence_s
+            for name, length in lengths.items()
+            for each in conditions
+        }
 
 
 def dataset_folder(name: str) -> Path:

@@ -31,6 +31,7 @@ from harness.domain.suite import (
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from harness.store.shipped import shipped_folder, shipped_names
+from harness.store.suite_conditions import condition_document, read_condition
 from harness.store.table import Table, nearest
 
 __all__ = [
@@ -203,6 +204,11 @@ class _SuiteReader:
             "stage_texts": top.texts("stage_texts"),
             "wer_limit": top.number("wer_limit", 0.2, low=0),
             "keep_audio": top.boolean("keep_audio", default=True),
+            "conditions": tuple(
+                found
+                for table in top.tables("condition")
+                if (found := read_condition(table, path=self.path, finish=self.finish)) is not None
+            ),
             "datasets": tuple(self.dataset(table) for table in top.tables("dataset")),
             "session": self.session(top.table("session")),
             "gateway": self.gateway(top.table("gateway")),
@@ -518,6 +524,11 @@ def suite_document(suite: Suite) -> dict[str, Any]:
             {"path": each.path, "ids": list(each.ids), **_present(limit=each.limit)}
             for each in suite.datasets
         ],
+        **(
+            {"condition": [condition_document(each) for each in suite.conditions]}
+            if suite.conditions
+            else {}
+        ),
         "session": _fields(suite.session),
         "gateway": _fields(suite.gateway),
         "timeouts": _fields(suite.timeouts),

@@ -10,7 +10,8 @@ Version 1 (0.1.0):
 ``kind``
     "trial" or "failed".
 ``key``
-    ``candidate``, ``utterance``, ``repeat``, ``order``, and ``warmup`` and ``attempt`` where set.
+    ``candidate``, ``utterance``, ``repeat``, ``order``, and ``warmup``, ``attempt`` and
+    ``condition`` where set.
 ``driver``, ``started``, ``ended``, ``cold``
     as in :class:`~harness.domain.trial.Trial`.
 ``failure``
@@ -130,6 +131,8 @@ def encode_key(key: TrialKey) -> dict[str, Any]:
         document["warmup"] = True
     if key.attempt:
         document["attempt"] = key.attempt
+    if key.condition:
+        document["condition"] = key.condition
     return document
 
 
@@ -288,6 +291,7 @@ def decode_key(document: Mapping[str, Any]) -> TrialKey:
         order=document["order"],
         warmup=document.get("warmup", False),
         attempt=document.get("attempt", 0),
+        condition=document.get("condition", ""),
     )
 
 
