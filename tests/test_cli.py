@@ -236,12 +236,14 @@ def test_doctor(tmp_path: Path) -> None:
         port = listener.getsockname()[1]
         alive = turnbench(
             "doctor",
+            "--no-measure",
             cwd=tmp_path,
             OPENAI_API_KEY="sk-do-not-show-me",
             OPENAI_BASE_URL=f"http://127.0.0.1:{port}/v1",
         )
     dead = turnbench(
         "doctor",
+        "--no-measure",
         cwd=tmp_path,
         OPENAI_API_KEY="sk-do-not-show-me",
         OPENAI_BASE_URL=f"http://user:sk-do-not-show-me@127.0.0.1:{port}/v1",

@@ -16,6 +16,7 @@ from harness.analysis.disturbance import disturbance
 from harness.analysis.metrics import MILLISECOND
 from harness.analysis.quantile import quantile
 from harness.analysis.selferror import MarkError, TruthRow, join_truth
+from harness.domain.suite import Driver
 from harness.domain.timeline import Mark
 from harness.domain.trial import Trial
 
@@ -118,7 +119,7 @@ def accuracy(
         errors = [
             *_of_each_trial(mine, lateness, FRAME),
             *join_truth(mine, truth),
-            *_unattributed(mine),
+            *(_unattributed(mine) if driver == Driver.SESSION else ()),
             *_of_each_trial(mine, lags, LAG),
         ]
         grouped: dict[str, list[MarkError]] = {}

@@ -1,15 +1,23 @@
-"""``turnbench doctor``: what stands between this machine and numbers that can be trusted."""
+"""``turnbench doctor``: what stands between this machine and numbers that can be trusted.
+
+Checks keys, endpoints, clock, machine, engines and disk, one line each, and then measures the
+harness's own error here in half a minute. Only what makes a run impossible is a failure.
+"""
 
 import argparse
 import asyncio
+import importlib.util
 import json
 import os
+import shutil
 import ssl
+import sys
 import time
 import urllib.parse
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.cli.providers import lacking
 from harness.cli.suite_options import find_suite
@@ -17,6 +25,7 @@ from harness.clock import read_clock_pair
 from harness.domain.providers import PROVIDERS, EnvironmentKey
 from harness.domain.suite import Suite, Via
 from harness.domain.timeline import Stage
+from harness.errors import HarnessError
 from harness.store.environment import (
     collect_environment,
     load_dotenv,
@@ -29,6 +38,8 @@ __all__ = ["Finding", "doctor"]
 
 MISUSE = 2
 CONNECT_TIMEOUT_S = 5.0
+SCARCE_BYTES = 1_000_000_000
+IMPOSSIBLE_BYTES = 20_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +47,8 @@ class Finding:
     """One thing that was checked.
 
     Attributes:
-        topic: keys, endpoint, clock or machine.
-        state: "ok", "caution" or "problem".
+        topic: keys, endpoint, clock, machine, engine, disk or accuracy.
+        state: "ok", "caution" or "fail".
         text: what was found and, where it is not ok, the mend.
     """
 
@@ -47,21 +58,70 @@ class Finding:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """Check keys, endpoints, clock and machine."""
+    """Check, then measure the harness itself."""
     load_dotenv(Path.cwd())
     suite = None if options.suite is None else find_suite(options.suite)
-    findings = [*_keys(suite), *_endpoints(suite), *_clock(), *_machine()]
+    findings: list[Finding] = []
+    for checks in (
+        _keys(suite),
+        _endpoints(suite),
+        _clock(),
+        _machine(),
+        _engines(suite),
+        _disk(Path(options.out)),
+    ):
+        for each in checks:
+            findings.append(each)
+            _tell(each, quiet=options.json)
+    document: dict[str, Any] = {}
+    if not options.no_measure:
+        found, measured = _measured(quiet=options.json)
+        findings.append(found)
+        _tell(found, quiet=options.json)
+        if measured is not None:
+            document["overhead"] = measured
     if options.json:
-        document = {
-            "findings": [
-                {"topic": each.topic, "state": each.state, "text": each.text} for each in findings
-            ],
-        }
+        document["findings"] = [
+            {"topic": each.topic, "state": each.state, "text": each.text} for each in findings
+        ]
         print(json.dumps(document, ensure_ascii=False, indent=1))
+    return MISUSE if any(each.state == "fail" for each in findings) else 0
+
+
+def _tell(finding: Finding, *, quiet: bool) -> None:
+    if not quiet:
+        print(f"{finding.state:8} {finding.topic:9} {finding.text}", flush=True)
+
+
+def _measured(*, quiet: bool) -> tuple[Finding, dict[str, Any] | None]:
+    """Measure the harness's own error; print the table and return the upshot."""
+    from harness.cli.overhead import QUICK, document, measure, show
+
+    if not quiet:
+        print("measuring the harness's own error, half a minute …", file=sys.stderr, flush=True)
+    try:
+        found = measure(QUICK)
+    except HarnessError as error:
+        text = f"the harness could not be measured: {redact(str(error))}"
+        return Finding(topic="accuracy", state="fail", text=text), None
+    if not quiet:
+        print()
+        show(found)
+        print()
+    facts = document(found, QUICK)
+    answered = sum(found.trials.values()) - len(found.failed)
+    if not answered:
+        text = f"no trial ended well: {redact(found.failed[0])}"
+        return Finding(topic="accuracy", state="fail", text=text), facts
+    missed = [f"{row.title} ({row.driver})" for row in found.rows if row.kept is False]
+    if found.failed:
+        text = f"{len(found.failed)} trials failed: {redact(found.failed[0])}"
+    elif missed:
+        text = f"beyond what is promised: {', '.join(missed)}; try again on a quieter machine"
     else:
-        for each in findings:
-            print(f"{each.state:8} {each.topic:9} {each.text}")
-    return MISUSE if any(each.state == "problem" for each in findings) else 0
+        text = "the harness's own error is as promised"
+        return Finding(topic="accuracy", state="ok", text=text), facts
+    return Finding(topic="accuracy", state="caution", text=text), facts
 
 
 def _keys(suite: Suite | None) -> Iterable[Finding]:
@@ -71,7 +131,7 @@ def _keys(suite: Suite | None) -> Iterable[Finding]:
         for line in lines:
             yield Finding(
                 topic="keys",
-                state="problem" if live else "caution",
+                state="fail" if live else "caution",
                 text=line if live else f"{line} (only when live)",
             )
         if not lines:
@@ -79,7 +139,9 @@ def _keys(suite: Suite | None) -> Iterable[Finding]:
         return
     for spec in PROVIDERS.values():
         missing = lacking(spec, spec.stages)
-        text = f"{spec.name}: " + (f"not set: {', '.join(missing)}" if missing else "ready")
+        text = f"{spec.name}: " + (
+            f"not set: {', '.join(missing)} (for live runs)" if missing else "ready"
+        )
         yield Finding(topic="keys", state="caution" if missing else "ok", text=text)
 
 
@@ -142,7 +204,7 @@ async def _reach(name: str, address: str) -> Finding:
         scheme, host, port = "", None, None
     if host is None or scheme not in ("http", "https", "ws", "wss"):
         text = f"{name}: {redact(address)!r} is no address; it begins with https:// or wss://"
-        return Finding(topic="endpoint", state="problem", text=text)
+        return Finding(topic="endpoint", state="fail", text=text)
     secure = scheme in ("https", "wss")
     shown = f"{scheme}://{host}{f':{port}' if port else ''}"
     target = port or (443 if secure else 80)
@@ -165,7 +227,7 @@ async def _reach(name: str, address: str) -> Finding:
             else redact(str(error))
         )
         return Finding(
-            topic="endpoint", state="problem", text=f"{name}: {shown} cannot be reached: {why}"
+            topic="endpoint", state="fail", text=f"{name}: {shown} cannot be reached: {why}"
         )
     return Finding(topic="endpoint", state="ok", text=f"{name}: {shown} in {took:.1f} ms (TCP)")
 
@@ -183,7 +245,7 @@ def _clock() -> Iterable[Finding]:
     good = info.monotonic and smallest < 10_000
     yield Finding(
         topic="clock",
-        state="ok" if good else "problem",
+        state="ok" if good else "fail",
         text=f"{info.implementation}, smallest step {smallest} ns, "
         f"wall clock paired within {pair.uncertainty_ns} ns",
     )
@@ -197,7 +259,9 @@ def _machine() -> Iterable[Finding]:
     yield Finding(
         topic="machine",
         state="caution" if busy or cores < 2 else "ok",
-        text=text + ("; busy: stop what else runs, or expect disturbed trials" if busy else ""),
+        text=text
+        + ("; busy: stop what else runs, or expect disturbed trials" if busy else "")
+        + ("; one core: the gateway and the pipeline take it from each other" * (cores < 2)),
     )
     governor = machine.get("governor")
     if governor not in (None, "performance", "schedutil"):
@@ -206,3 +270,34 @@ def _machine() -> Iterable[Finding]:
             state="caution",
             text=f"CPU governor {governor}: set performance for steadier figures",
         )
+
+
+def _engines(suite: Suite | None) -> Iterable[Finding]:
+    """Say which of the gateway's engines are here; each has something that stands in."""
+    if suite is not None and suite.via is Via.LIVE:
+        return
+    for module, name, instead in (
+        ("pocketsphinx", "speech recognition by pocketsphinx", "the oracle recogniser stands in"),
+        ("espeakng_loader", "speech synthesis by espeak-ng", "a plainer voice stands in"),
+    ):
+        here = importlib.util.find_spec(module) is not None
+        yield Finding(
+            topic="engine",
+            state="ok" if here else "caution",
+            text=name if here else f"{name} is not installed: {instead}",
+        )
+
+
+def _disk(reports: Path) -> Iterable[Finding]:
+    """Say whether runs can be written, and how much room there is for them."""
+    folder = reports.absolute()
+    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        yield Finding(
+            topic="disk", state="fail", text=f"{folder}: runs cannot be written; give --out DIR"
+        )
+        return
+    free = shutil.disk_usage(existing).free
+    state = "fail" if free < IMPOSSIBLE_BYTES else "caution" if free < SCARCE_BYTES else "ok"
+    more = "" if state == "ok" else "; a run of 100 turns takes some 20 MB"
+    yield Finding(topic="disk", state=state, text=f"{folder}: {free / 1e9:.1f} GB free{more}")

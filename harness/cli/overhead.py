@@ -62,7 +62,7 @@ class Sizes:
     requests: int
 
 
-QUICK = Sizes(sessions=6, hearings=0, requests=16)
+QUICK = Sizes(sessions=6, hearings=0, requests=14)
 """For ``turnbench doctor``: half a minute."""
 THOROUGH = Sizes(sessions=36, hearings=220, requests=240)
 """Enough for the promised percentiles, with room for disturbed trials: about ten minutes."""

@@ -209,6 +209,10 @@ def _add_setup(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         verbs, "doctor", "doctor:doctor", "check keys, endpoints, clock and the harness's own error"
     )
     parser.add_argument("suite", metavar="SUITE", nargs="?", help="check what this suite needs")
+    parser.add_argument(
+        "--no-measure", action="store_true", help="do not measure the harness's own error"
+    )
+    _add_reports(parser)
     _add_json(parser)
 
     parser = _verb(
