@@ -5,6 +5,7 @@ edits them with a seeded generator. The truth keeps what it took the audio for a
 word error rate measured by the harness can be checked against what was really done to the words.
 """
 
+import asyncio
 import bisect
 import json
 import random
@@ -53,6 +54,9 @@ _STRANGE_WORDS: Final = (
     "window",
     "yellow",
 )
+# Audio that is not bit for bit a recording's is followed from this length and likeness on.
+_FOLLOWED_BYTES = HEARD_RATE * 2 * 6 // 10
+_SURE = 0.8
 # Shares of substitutions, deletions and insertions among the errors of good recognisers.
 _SUBSTITUTIONS = 0.6
 _DELETIONS = 0.25
@@ -271,25 +275,54 @@ class OracleSession:
             text=corruption.text, engine="oracle", detail=json.dumps(detail, ensure_ascii=False)
         )
 
-    def hypothesis(self, pcm: bytes) -> str:
-        """Return the words so far of audio that is bit for bit a recording's."""
-        match = self._oracle.find_exact(np.frombuffer(pcm, dtype="<i2"))
-        return "" if match is None else self._oracle.words_heard(match, len(pcm) // 2)
+    def hypothesis(self, pcm: bytes, followed: Match | None) -> str | None:
+        """Return the words so far; None where the audio has to be looked for.
+
+        Args:
+            pcm: the audio so far.
+            followed: where earlier audio of the utterance was found, if it is not bit for bit a
+                recording's.
+        """
+        match = self._oracle.find_exact(np.frombuffer(pcm, dtype="<i2")) or followed
+        return None if match is None else self._oracle.words_heard(match, len(pcm) // 2)
+
+    async def follow(self, pcm: bytes) -> Match | None:
+        """Return where audio so far belongs, if that is beyond doubt."""
+        match = await self._oracle.find(pcm)
+        return match if match is not None and match.score >= _SURE else None
 
 
 class _OracleHearing:
     def __init__(self, session: OracleSession) -> None:
         self._session = session
         self._pcm = bytearray()
+        self._followed: Match | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     def feed(self, pcm: bytes) -> None:
         self._pcm += pcm
 
     def hypothesis(self) -> str:
-        return self._session.hypothesis(bytes(self._pcm))
+        words = self._session.hypothesis(bytes(self._pcm), self._followed)
+        if words is not None:
+            return words
+        # Another process looks; the next look at the hypothesis finds what it found.
+        idle = self._looking is None or self._looking.done()
+        if idle and len(self._pcm) >= _FOLLOWED_BYTES:
+            self._looking = asyncio.create_task(self._look(bytes(self._pcm)))
+        return ""
+
+    async def _look(self, pcm: bytes) -> None:
+        self._followed = await self._session.follow(pcm)
 
     async def finish(self, draws: Draws) -> Recognition:
+        self._stop_looking()
         return await self._session.recognise(bytes(self._pcm), draws)
 
     def abandon(self) -> None:
+        self._stop_looking()
         self._pcm.clear()
+
+    def _stop_looking(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
