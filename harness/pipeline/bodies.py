@@ -79,6 +79,8 @@ class SpeechBody:
     malformed: int = 0
     error: str | None = None
     usage: dict[str, Any] = field(default_factory=dict)
+    events: bool = False
+    done: bool = False
 
 
 def _lines(exchange: Exchange) -> list[tuple[Stamp, bytes]]:
@@ -165,13 +167,20 @@ def read_chat(exchange: Exchange) -> ChatBody:
         if isinstance(event.get("usage"), dict):
             body.usage = _scalars(event["usage"])
         choices = event.get("choices")
-        for choice in choices if isinstance(choices, list) else ():
+        if choices is not None and not isinstance(choices, list):
+            body.malformed += 1
+            continue
+        for choice in choices or ():
             if not isinstance(choice, dict):
+                body.malformed += 1
                 continue
             delta = choice.get("delta") or {}
-            if isinstance(delta, dict):
+            if not isinstance(delta, dict):
+                body.malformed += 1
+            else:
                 text = delta.get("content") or ""
                 reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
+                body.malformed += not isinstance(text, str)
                 if isinstance(text, str) and text:
                     body.deltas.append(ChatDelta(at=at, text=text))
                 if isinstance(reasoning, str) and reasoning:
@@ -284,11 +293,17 @@ def read_speech(exchange: Exchange) -> SpeechBody:
 
 
 def _read_speech_events(exchange: Exchange, body: SpeechBody) -> None:
+    body.events = True
     for at, line in _lines(exchange):
         if not line.startswith(b"data:"):
+            if line.strip() and not line.startswith((b":", b"event:", b"id:", b"retry:")):
+                body.malformed += 1
             continue
         data = line[5:].strip()
-        if not data or data == b"[DONE]":
+        if not data:
+            continue
+        if data == b"[DONE]":
+            body.done = True
             continue
         event = _event(data)
         if event is None:
@@ -296,8 +311,12 @@ def _read_speech_events(exchange: Exchange, body: SpeechBody) -> None:
             continue
         if event.get("error"):
             body.error = _words(event["error"])
-        audio = event.get("delta") or event.get("audio")
-        if event.get("type") == "speech.audio.delta" and isinstance(audio, str):
+        audio = event.get("delta") or event.get("audio") or ""
+        body.done = body.done or event.get("type") == "speech.audio.done"
+        if event.get("type") == "speech.audio.delta":
+            if not isinstance(audio, str):
+                body.malformed += 1
+                continue
             try:
                 size = len(base64.b64decode(audio, validate=True))
             except (binascii.Error, ValueError):

@@ -195,14 +195,16 @@ def speech_failure(exchange: Exchange, body: SpeechBody, redact: Redact) -> Fail
     if content_type.startswith("audio/pcm"):
         if exchange.ended is not None and body.size % 2:
             return failure(FailureKind.MALFORMED, "an odd number of bytes is no 16-bit audio")
-        rate = re.search(r"rate=(\d+)", content_type)
+        rate = re.search(r"rate=([0-9]{1,9})", content_type)
         states_rate = exchange.url.endswith(SPEKO_SPEECH)
         if rate is not None and not states_rate and int(rate[1]) != PROMISED_RATE:
             return failure(
                 FailureKind.WRONG_TYPE, f"audio at {rate[1]} Hz where {PROMISED_RATE} Hz is due"
             )
-    promised = exchange.headers.get("content-length")
+    if body.events and exchange.ended is not None and not body.done:
+        return failure(FailureKind.TRUNCATED, "the stream ended without speech.audio.done")
+    promised = exchange.headers.get("content-length", "")
     received = sum(len(chunk.data) for chunk in exchange.chunks)
-    if promised is not None and promised.isdigit() and received < int(promised):
+    if re.fullmatch(r"[0-9]{1,18}", promised) and received < int(promised):
         return failure(FailureKind.TRUNCATED, f"{received} of {promised} bytes came")
     return None
