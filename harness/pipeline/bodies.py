@@ -20,8 +20,10 @@ __all__ = [
     "ChatBody",
     "ChatDelta",
     "SpeechBody",
+    "error_words",
     "read_chat",
     "read_speech",
+    "scalars",
     "speko_error",
     "speko_events",
     "speko_route",
@@ -96,13 +98,13 @@ def _lines(exchange: Exchange) -> list[tuple[Stamp, bytes]]:
     return found
 
 
-def _scalars(value: Any, prefix: str = "", depth: int = 4) -> dict[str, Any]:
+def scalars(value: Any, prefix: str = "", depth: int = 4) -> dict[str, Any]:
     """Flatten a usage object to its scalars; what JSON cannot hold, or nests too deep, is left."""
     flat: dict[str, Any] = {}
     if isinstance(value, dict) and depth:
         for key, each in value.items():
             if isinstance(each, dict):
-                flat.update(_scalars(each, f"{prefix}{key}.", depth - 1))
+                flat.update(scalars(each, f"{prefix}{key}.", depth - 1))
             elif isinstance(each, int | str | bool) or (
                 isinstance(each, float) and math.isfinite(each)
             ):
@@ -121,7 +123,7 @@ def _event(data: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _words(error: Any) -> str:
+def error_words(error: Any) -> str:
     """Return what an error says, on one short line."""
     try:
         return json.dumps(error)[:500]
@@ -160,12 +162,12 @@ def read_chat(exchange: Exchange) -> ChatBody:
             body.malformed += 1
             continue
         if event.get("error"):
-            body.error = _words(event["error"])
+            body.error = error_words(event["error"])
             continue
         if isinstance(event.get("model"), str):
             body.model = event["model"]
         if isinstance(event.get("usage"), dict):
-            body.usage = _scalars(event["usage"])
+            body.usage = scalars(event["usage"])
         choices = event.get("choices")
         if choices is not None and not isinstance(choices, list):
             body.malformed += 1
@@ -255,7 +257,7 @@ def _read_speko_chat(exchange: Exchange, body: ChatBody) -> None:
             usage = event.get("usage")
             if isinstance(usage, dict):
                 spelt = {"promptTokens": "prompt_tokens", "completionTokens": "completion_tokens"}
-                body.usage = {spelt.get(key, key): value for key, value in _scalars(usage).items()}
+                body.usage = {spelt.get(key, key): value for key, value in scalars(usage).items()}
     if "model" in body.route:
         body.model = str(body.route["model"])
 
@@ -310,7 +312,7 @@ def _read_speech_events(exchange: Exchange, body: SpeechBody) -> None:
             body.malformed += 1
             continue
         if event.get("error"):
-            body.error = _words(event["error"])
+            body.error = error_words(event["error"])
         audio = event.get("delta") or event.get("audio") or ""
         body.done = body.done or event.get("type") == "speech.audio.done"
         if event.get("type") == "speech.audio.delta":
@@ -325,4 +327,4 @@ def _read_speech_events(exchange: Exchange, body: SpeechBody) -> None:
             if size:
                 body.arrivals.append((at, size))
         if isinstance(event.get("usage"), dict):
-            body.usage = _scalars(event["usage"])
+            body.usage = scalars(event["usage"])

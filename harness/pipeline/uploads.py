@@ -21,7 +21,14 @@ from harness.domain.trial import (
     Wait,
     WaitCause,
 )
-from harness.pipeline.bodies import SPEKO_HEARD, speko_error, speko_events, speko_route
+from harness.pipeline.bodies import (
+    SPEKO_HEARD,
+    error_words,
+    scalars,
+    speko_error,
+    speko_events,
+    speko_route,
+)
 from harness.pipeline.failures import exchange_failure
 from harness.pipeline.recording import Exchange, Recorder, Stamp
 
@@ -77,12 +84,12 @@ def read_heard(exchange: Exchange) -> HeardBody:
         if not isinstance(value, dict):
             body.malformed = 1
         elif value.get("error"):
-            body.error = json.dumps(value["error"])[:500]
+            body.error = error_words(value["error"])
         elif isinstance(value.get("text"), str):
             body.text, body.at, body.ended = value["text"], last, True
             usage = value.get("usage")
             if isinstance(usage, dict):
-                body.usage = {k: v for k, v in usage.items() if isinstance(v, int | float | str)}
+                body.usage = scalars(usage)
         else:
             body.malformed = 1
     return body
