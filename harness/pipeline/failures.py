@@ -58,8 +58,9 @@ def _causes(error: BaseException) -> list[BaseException]:
 def _stated_kind(error: BaseException) -> FailureKind | None:
     """Return the kind that our own plugins put into an API error's body."""
     body = getattr(error, "body", None)
-    if isinstance(body, dict) and body.get("kind") in set(FailureKind):
-        return FailureKind(body["kind"])
+    kind = body.get("kind") if isinstance(body, dict) else None
+    if isinstance(kind, str) and kind in set(FailureKind):
+        return FailureKind(kind)
     return None
 
 
