@@ -80,18 +80,28 @@ async def play(
     session: SessionOptions | None = None,
     timeouts: Timeouts | None = None,
     together: bool = False,
+    stage_texts: tuple[str, ...] = (),
+    live: Mapping[str, str] | None = None,
 ) -> list[Played]:
-    """Perform utterances one after the other, or all at once, with one performer."""
+    """Perform utterances one after the other, or all at once, with one performer.
+
+    With an environment for ``live`` the addresses and keys in it count, not the gateway.
+    """
     suite = Suite(
         name="test",
         datasets=(DatasetChoice(path="starter"),),
         candidates=(chosen,),
         session=session or SessionOptions(),
         timeouts=timeouts or Timeouts(),
+        stage_texts=stage_texts,
     )
     watch = Watch()
     await watch.start()
-    place = Place(via=Via.GATEWAY, options=suite.session, gateway=gateway, gateway_key=key)
+    place = (
+        Place(via=Via.GATEWAY, options=suite.session, gateway=gateway, gateway_key=key)
+        if live is None
+        else Place(via=Via.LIVE, options=suite.session, environ=live)
+    )
     player = performer(chosen, suite, place=place, watch=watch, redact=lambda text: text)
     found: list[Played] = []
     try:
