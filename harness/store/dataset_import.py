@@ -6,7 +6,10 @@ What may lie in the folder, at any depth:
 * A ``.txt`` beside a recording, with the same name, holding its words in UTF-8.
 * Tables: ``.csv`` and ``.tsv`` with a header (or, without one, the recording in the first column
   and its words in the second), and ``.jsonl`` with an object a line. Columns go by our names or the
-  common ones of :data:`harness.store.import_sources.COLUMNS`; what is left is kept as tags.
+  common ones of :data:`harness.store.import_sources.COLUMNS`; what is left is kept as tags. So NeMo
+  manifests, Hugging Face audio folders and Common Voice releases are read as they are.
+* LibriSpeech's ``.trans.txt`` and Kaldi's data folders (``harness.store.import_corpora``). A piece
+  of a longer recording is stored as FLAC by itself.
 
 A row of a table comes before a ``.txt``. A recording without words is taken with
 ``"text": null``: its latency can be measured, its word errors cannot.
@@ -18,8 +21,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from harness.domain.utterance import DEFAULT_LANGUAGE, is_language, is_sha256, is_utterance_id
@@ -63,6 +67,7 @@ def import_dataset(
     to_flac: bool = False,
     language: str = DEFAULT_LANGUAGE,
     licence: str | None = None,
+    about: Mapping[str, str] = MappingProxyType({}),
 ) -> ImportReport:
     """Import a folder of recordings as a dataset.
 
@@ -76,6 +81,7 @@ def import_dataset(
         to_flac: store each recording as 16-bit mono FLAC at its own rate instead of a copy.
         language: of recordings for which none is given.
         licence: of recordings for which none is given.
+        about: further keys of ``dataset.toml``: version, licence, description, recipe.
 
     Raises:
         ConfigurationError: the source is no folder, the target holds something, an option is
@@ -103,8 +109,11 @@ def import_dataset(
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         (partial / MANIFEST).write_text(lines, encoding="utf-8")
         # A JSON string is a TOML basic string.
-        header = f'name = {json.dumps(name)}\nversion = "1"\nsynthetic = false\n'
-        (partial / HEADER).write_text(header, encoding="utf-8")
+        header = {"name": name, "version": "1", "synthetic": False, **about}
+        written = "".join(
+            f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in header.items()
+        )
+        (partial / HEADER).write_text(written, encoding="utf-8")
         partial.chmod(0o777 & ~_umask())
         partial.replace(target_dir)
     except BaseException:
@@ -160,9 +169,10 @@ def _write(
             own = source.where == str(source.audio)
             skipped.extend(lines if own else (f"{source.where}: {line}" for line in lines))
             continue
-        suffix = ".flac" if to_flac else source.audio.suffix
+        rewritten = to_flac or source.cut is not None
+        suffix = ".flac" if rewritten else source.audio.suffix
         stored = folder / f"{row['id']}{suffix}"
-        if to_flac:
+        if rewritten:
             write_flac(stored, audio.samples, audio.sample_rate)
             row.pop("channel", None)
         else:
@@ -195,6 +205,8 @@ def _row(
     if channel is not None and not channel.is_integer():
         raise _SkippedError(f"channel {channel:g} is no whole number: mend the row")
     audio = load_audio(source.audio, channel=None if channel is None else int(channel))
+    if source.cut is not None:
+        audio = _piece(audio, source.cut)
     claimed = str(fields.get("sha256", "")).lower()
     if is_sha256(claimed) and claimed != sha256_file(source.audio):
         raise _SkippedError(f"{source.audio.name} does not have the sha256 given: restore it")
@@ -220,6 +232,24 @@ def _row(
     if source.tags:
         row["tags"] = source.tags
     return row, audio
+
+
+def _piece(audio: Audio, cut: tuple[float, float | None]) -> Audio:
+    """Return a piece of a recording.
+
+    Raises:
+        _SkippedError: it lies outside.
+    """
+    start = round(cut[0] * audio.sample_rate)
+    end = audio.samples.size if cut[1] is None else round(cut[1] * audio.sample_rate)
+    # Ends that were rounded up may pass the recording's by a frame of its codec.
+    if start >= audio.samples.size or end > audio.samples.size + 0.1 * audio.sample_rate:
+        last = "its end" if cut[1] is None else f"{cut[1]:g} s"
+        raise _SkippedError(
+            f"the piece from {cut[0]:g} s to {last} lies outside the recording"
+            f" ({audio.duration_s:.3g} s): mend the row"
+        )
+    return replace(audio, samples=audio.samples[start:end].copy())
 
 
 def _name(source: Source, fields: Mapping[str, Any], taken: set[str]) -> str:
@@ -259,7 +289,7 @@ def _spoken(source: Source, fields: Mapping[str, Any]) -> dict[str, Any]:
     if expect not in (None, "", "speech", "none"):
         raise _SkippedError(f'expect is {expect!r}: give "speech" or "none"')
     is_blank = isinstance(text, str) and not text.strip()
-    is_line = source.where.rpartition(":")[0].lower().endswith(".jsonl")
+    is_line = source.where.rpartition(":")[0].lower().endswith((".jsonl", ".json"))
     if expect == "none" or (
         # An empty cell of a table means "not given"; an empty JSON string is a statement.
         is_blank and is_line and not has_bounds and not has_slots and expect != "speech"

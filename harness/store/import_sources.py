@@ -1,17 +1,29 @@
 """The recordings of a folder, and what its tables and text files say of them.
 
 Tables are ``.csv`` and ``.tsv`` with a header (or, without one, the recording in the first column
-and its words in the second), and ``.jsonl`` with an object a line.
+and its words in the second), and ``.jsonl`` with an object a line; that is also how Hugging Face's
+audio folders (``metadata.csv`` or ``.jsonl`` with ``file_name``) describe themselves. A ``.json``
+file with an object a line that names ``audio_filepath`` is a NeMo manifest. ``offset`` and
+``duration`` of a row cut a piece out of its recording. Other corpora's layouts:
+``harness.store.import_corpora``. What two tables say of one recording is taken from the first that
+has its words.
 """
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from harness.store.audio import AUDIO_SUFFIXES
+from harness.store.import_corpora import (
+    common_voice_folders,
+    is_left_out,
+    read_kaldi,
+    read_librispeech,
+)
 
 __all__ = ["COLUMNS", "Source", "find_sources"]
 
@@ -32,10 +44,13 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "expect": ("expect",),
     "slots": ("slots",),
 }  # fmt: skip
-_TABLES: Final = frozenset({".csv", ".tsv", ".jsonl"})
+_TABLES: Final = frozenset({".csv", ".tsv", ".jsonl", ".json"})
+_LINES: Final = frozenset({".jsonl", ".json"})
 _HEADERLESS: Final = frozenset({".raw", ".pcm", ".s16", ".vox", ".g722", ".g729"})
 # Facts about the file, which are taken from the file.
-_MEASURED: Final = frozenset({"duration_s", "duration", "sample_rate", "channels", "tags"})
+_MEASURED: Final = frozenset(
+    {"duration_s", "duration", "offset", "sample_rate", "channels", "tags"}
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,12 +62,15 @@ class Source:
         audio: the recording.
         fields: what is given under the names of :data:`COLUMNS`, ``audio`` left out.
         tags: what is given besides.
+        cut: the piece that is meant, in seconds; None is all of it. Speech bounds that are given
+            count from its start.
     """
 
     where: str
     audio: Path
     fields: dict[str, Any]
     tags: dict[str, str]
+    cut: tuple[float, float | None] | None = None
 
 
 def find_sources(folder: Path, skipped: list[str]) -> list[Source]:
@@ -73,23 +91,49 @@ def find_sources(folder: Path, skipped: list[str]) -> list[Source]:
     for path in recordings:
         for key in {path.name, path.stem}:
             by_name.setdefault(key, []).append(path)
-    sources: list[Source] = []
-    listed: set[Path] = set()
-    for table in (path for path in files if path.suffix.lower() in _TABLES):
+    releases = common_voice_folders(files)
+    tables = [
+        path
+        for path in files
+        if path.suffix.lower() in _TABLES
+        and not (path.parent in releases and is_left_out(path))
+        and (path.suffix.lower() != ".json" or _is_nemo(path))
+    ]
+
+    def locate(wanted: str, beside: Path) -> Path | None:
+        return _locate(wanted, beside, folder, by_name)
+
+    sources: list[Source] = [
+        Source(where=each.where, audio=each.audio, fields=each.fields, tags={}, cut=each.cut)
+        for each in (
+            *read_librispeech(files, skipped),
+            *read_kaldi(files, locate, skipped),
+        )
+    ]
+    listed: set[Path] = {each.audio for each in sources}
+    for table in tables:
         for where, values in _read_table(table, by_name, skipped):
             fields, tags = _sort_columns(values)
             wanted = str(fields.pop("audio", None) or "").strip()
             if not wanted:
                 skipped.append(f"{where}: names no recording: fill the audio column")
                 continue
-            located = _locate(wanted, table, folder, by_name)
+            located = locate(wanted, table)
             if located is None:
                 skipped.append(f"{where}: {wanted} is not in the folder: add it, or drop the row")
                 continue
+            try:
+                cut = _cut(values)
+            except ValueError as error:
+                skipped.append(f"{where}: {error}: mend the row")
+                continue
             listed.add(located)
-            sources.append(Source(where=where, audio=located, fields=fields, tags=tags))
+            source = Source(where=where, audio=located, fields=fields, tags=tags, cut=cut)
+            sources.append(source)
+    sources = _unrepeated(sources, skipped)
+    clips = {each / "clips" for each in releases}
     for path in recordings:
-        if path in listed:
+        if path in listed or not clips.isdisjoint(path.parents):
             continue
         fields = {}
         text = path.with_suffix(".txt")
@@ -121,7 +165,7 @@ def _read_table(
     except UnicodeDecodeError:
         skipped.append(f"{table}: not UTF-8: save it as UTF-8")
         return
-    if table.suffix.lower() == ".jsonl":
+    if table.suffix.lower() in _LINES:
         for number, line in enumerate(text.split("\n"), start=1):
             if not line.strip():
                 continue
@@ -161,6 +205,66 @@ def _read_table(
             else:
                 continue
         yield f"{table}:{reader.line_num}", dict(zip(header, row, strict=False))
+
+
+def _is_nemo(path: Path) -> bool:
+    """Tell whether a JSON file is a manifest of one object a line that names its recording."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            first = next((line for line in file if line.strip()), "")
+        value = json.loads(first)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and "audio_filepath" in value
+
+
+def _cut(values: Mapping[str, Any]) -> tuple[float, float | None] | None:
+    """Return the piece that ``offset`` and ``duration`` name; a duration alone names none.
+
+    Raises:
+        ValueError: they are no such numbers.
+    """
+    offset, duration = values.get("offset"), values.get("duration")
+    if offset in (None, ""):
+        return None
+    try:
+        start = float(offset)
+        length = None if duration in (None, "") else float(duration)
+    except (TypeError, ValueError):
+        start, length = math.nan, None
+    if not math.isfinite(start) or start < 0:
+        raise ValueError(f"offset is {offset!r}, no time in seconds")
+    if length is not None and not (math.isfinite(length) and length > 0):
+        raise ValueError(f"duration is {duration!r}, no length in seconds")
+    if start == 0 and length is None:
+        return None
+    return start, None if length is None else start + length
+
+
+def _unrepeated(sources: list[Source], skipped: list[str]) -> list[Source]:
+    """Keep of each recording or piece the first row with words, else the first.
+
+    Corpora list the same clip in several tables (train, validated), some without its words. Within
+    one table, or under an id of its own, a row that names a recording again is kept: it may mean
+    the other channel.
+    """
+    kept: dict[object, Source] = {}
+    for source in sources:
+        table = source.where.rpartition(":")[0]
+        key: object = (source.audio, source.cut, source.fields.get("channel"))
+        first = kept.get(key)
+        if first is None:
+            kept[key] = source
+        elif first.where.rpartition(":")[0] == table:
+            kept[key, source.where] = source
+        elif not first.fields.get("text") and source.fields.get("text"):
+            kept[key] = source
+        elif source.fields.get("text") not in (None, "", first.fields.get("text")):
+            skipped.append(
+                f"{source.where}: says other words of {source.audio.name} than {first.where},"
+                " which is taken: drop one of the rows"
+            )
+    return list(kept.values())
 
 
 def _sort_columns(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
