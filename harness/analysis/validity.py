@@ -70,6 +70,7 @@ class RunFacts:
         git_dirty: the work tree had changes; None where there is no repository.
         other_machine: what differs from the machine of the run compared against; "" for nothing.
         synthetic: the recordings were made by speech synthesis.
+        skipped: a line for each recording that was left out because it cannot be played.
         ended_early: candidates that were given up, with the reason.
         wer_limit: the WER up to which a turn counts as correct.
         warm: connections were meant to be warm.
@@ -79,6 +80,7 @@ class RunFacts:
     git_dirty: bool | None = None
     other_machine: str = ""
     synthetic: bool = False
+    skipped: tuple[str, ...] = ()
     ended_early: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     wer_limit: float = 0.2
     warm: bool = True
@@ -131,6 +133,7 @@ _GRAVITY = (
     "retries",
     "cold",
     "finals_only",
+    "skipped",
     "estimated_bounds",
     "other_machine",
     "git_dirty",
@@ -159,6 +162,17 @@ def _of_run(heard: Sequence[Utterance], facts: RunFacts) -> list[Caution]:
                 f"utterances, to within {worst:g} ms",
                 advice="differences between candidates stand; for absolute values give "
                 "speech_start_s and speech_end_s in the manifest",
+            )
+        )
+    if facts.skipped:
+        more = f" and {len(facts.skipped) - 3} more" if len(facts.skipped) > 3 else ""
+        found.append(
+            Caution(
+                code="skipped",
+                text=f"{len(facts.skipped)} recordings cannot be played and were left out: "
+                + "; ".join(facts.skipped[:3])
+                + more,
+                advice="mend or remove them: `turnbench datasets check` lists all",
             )
         )
     if facts.other_machine:

@@ -56,6 +56,7 @@ def run_data(run: Run, *, verdict: VerdictView | None = None, waveforms: bool = 
         emulated={each.name: emulated_stages(plan.suite, each) for each in plan.suite.candidates},
         git_dirty=git.get("dirty") if git else None,
         synthetic=any(each.synthetic for each in plan.datasets),
+        skipped=tuple(line for each in plan.datasets for line in each.skipped),
         ended_early=ended,
         wer_limit=plan.suite.wer_limit,
         warm=plan.suite.session.connection == "warm",

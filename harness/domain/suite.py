@@ -168,11 +168,14 @@ class DatasetChoice:
         path: a folder or a manifest; a bare name is a shipped dataset.
         ids: utterances by id; empty takes all.
         limit: at most so many.
+        skip_unreadable: leave recordings that cannot be played out, and say so in the report,
+            instead of refusing the run.
     """
 
     path: str
     ids: tuple[str, ...] = ()
     limit: int | None = None
+    skip_unreadable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ Version 1 (0.1.0): ``v``; ``suite`` (the document of ``harness.store.suites``, w
 warmup], by position, and the condition's name as a fifth where there is one); ``utterances`` (the
 fields of :class:`~harness.domain.utterance.Utterance` that are known, and ``dataset``, the index of
 its dataset); ``datasets`` (``name``, ``version``, ``path``, ``sha256``, ``synthetic``, ``licence``,
-``description``, ``recipe``); ``facts`` (what else was settled before the first trial: the gateway's
+``description``, ``recipe``, ``skipped``); ``facts`` (what else was settled before the first trial: the gateway's
 profiles with their sources).
 """
 
@@ -40,6 +40,7 @@ class DatasetSummary:
         sha256: over the manifest and the audio; equal hashes mean equal recordings.
         synthetic: made by speech synthesis.
         licence, description, recipe: where stated.
+        skipped: a line for each recording that cannot be played and was left out.
     """
 
     name: str
@@ -50,6 +51,7 @@ class DatasetSummary:
     licence: str | None = None
     description: str | None = None
     recipe: str | None = None
+    skipped: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, dataset: Dataset) -> "DatasetSummary":
@@ -169,8 +171,9 @@ def decode_plan(text: str, *, source: Path) -> RunPlan:
                     **{
                         field.name: each[field.name]
                         for field in dataclasses.fields(DatasetSummary)
-                        if field.name in each
-                    }
+                        if field.name in each and field.name != "skipped"
+                    },
+                    skipped=tuple(each.get("skipped", ())),
                 )
                 for each in document["datasets"]
             ),

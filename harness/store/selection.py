@@ -116,7 +116,9 @@ def select_utterances(suite: Suite, *, limit: int | None = None) -> Selection:
     origin: dict[str, Dataset] = {}
     for choice in suite.datasets:
         try:
-            dataset = read_dataset(dataset_folder(choice.path))
+            dataset = read_dataset(
+                dataset_folder(choice.path), skip_unreadable=choice.skip_unreadable
+            )
             picked = _pick(dataset, choice)
         except ConfigurationError as error:
             problems.extend(error.problems)

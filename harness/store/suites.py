@@ -231,8 +231,11 @@ class _SuiteReader:
         for each in sorted({each for each in ids if ids.count(each) > 1}):
             table.problem("ids", f"{each!r} stands twice; name each utterance once")
         limit = table.maybe_integer("limit", low=1)
+        skip = table.boolean("skip_unreadable", default=False)
         self.finish(table)
-        return DatasetChoice(path=self.path(path) if path else "", ids=ids, limit=limit)
+        return DatasetChoice(
+            path=self.path(path) if path else "", ids=ids, limit=limit, skip_unreadable=skip
+        )
 
     def session(self, table: Table) -> SessionOptions:
         base = SessionOptions()
@@ -521,7 +524,11 @@ def suite_document(suite: Suite) -> dict[str, Any]:
         "wer_limit": suite.wer_limit,
         "keep_audio": suite.keep_audio,
         "dataset": [
-            {"path": each.path, "ids": list(each.ids), **_present(limit=each.limit)}
+            {
+                "path": each.path,
+                "ids": list(each.ids),
+                **_present(limit=each.limit, skip_unreadable=each.skip_unreadable or None),
+            }
             for each in suite.datasets
         ],
         **(
