@@ -45,6 +45,10 @@ faults = { rates = { server-error = 0.5 } }
 recogniser = "oracle"
 interims = { first = 100, interval_ms = 50 }
 
+["unsaid".stt]
+recogniser = "oracle"
+says_closed = false
+
 ["wrong-words".stt]
 recogniser = "oracle"
 word_error_rate = 1.0
