@@ -119,10 +119,12 @@ def _of_turn(
     instants: Sequence[int],
 ) -> list[tuple[str, Kind, int]]:
     found: list[tuple[str, Kind, int]] = []
+    # A caller who hangs up cancels the request that he has heard the beginning of.
+    heard = {request.id for request in turn.chain()}
     for request in turn.requests:
         table = {Stage.LLM: _LLM, Stage.TTS: _TTS}.get(request.stage)
         rows = by_request.get(str(request.facts.get("truth_id", "")))
-        if table is None or not rows or request.cancelled:
+        if table is None or not rows or (request.cancelled and request.id not in heard):
             continue
         for mark, kind, event in table:
             first = next((row for row in rows if row[1] == event), None)

@@ -100,19 +100,25 @@ class Overhead:
 def overhead(options: argparse.Namespace) -> int:
     """Measure, print the table, and write the result where that is asked for."""
     sizes = QUICK if options.quick else THOROUGH
+    if options.output is not None:
+        # Said now, not after ten minutes.
+        _write(Path(options.output), "")
     found = measure(sizes, progress=None if options.json else _progress)
     facts = document(found, sizes)
     if options.output is not None:
-        path = Path(options.output)
-        try:
-            path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
+        _write(Path(options.output), json.dumps(facts, indent=1) + "\n")
     if options.json:
         print(json.dumps(facts, indent=1))
     else:
         show(found)
     return REGRESSION if options.strict and not found.kept else 0
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _progress(done: int, of: int) -> None:

@@ -163,3 +163,68 @@ class TestTable:
         assert names.index("final_received") < names.index("llm_sent") < names.index("response")
         assert {each.kind for each in found} == {"transport", "framework", "response"}
         assert Stage.LLM in {each.stage for each in trial.turns[0].requests}
+
+
+class TestWhereMarksStand:
+    """A mark is found with the request that took it, whichever request that is."""
+
+    def test_the_sentence_is_the_synthesis_request_s(self) -> None:
+        """The delay of the whole first sentence counts, where the TTS request has its mark."""
+        plan = Script()
+        trial, rows = known(make_trial(plan), plan, 0)
+        before = next(e for e in join_truth([trial], rows) if e.what == "response")
+        llm, *others = trial.turns[0].requests
+        marks = dict(llm.marks)
+        received = marks.pop(Mark.SENTENCE_RECEIVED)
+        tts = replace(others[0], marks={**others[0].marks, Mark.SENTENCE_RECEIVED: received})
+        moved = replace(
+            trial,
+            turns=(
+                replace(trial.turns[0], requests=(replace(llm, marks=marks), tts, *others[1:])),
+            ),
+        )
+        after = next(e for e in join_truth([moved], rows) if e.what == "response")
+        assert after.error_ns == before.error_ns
+
+    def test_the_first_frame_is_the_turn_s(self) -> None:
+        """The first frame of the audible reply is compared with that request's audio."""
+        trial, rows = known(make_trial(), Script(), 0)
+        turn = trial.turns[0]
+        tts = next(each for each in turn.requests if each.id == turn.audible_request)
+        marks = dict(tts.marks)
+        frame = marks.pop(Mark.TTS_FIRST_FRAME)
+        moved = replace(
+            turn,
+            marks={**turn.marks, Mark.TTS_FIRST_FRAME: frame},
+            requests=tuple(
+                replace(each, marks=marks) if each is tts else each for each in turn.requests
+            ),
+        )
+
+        def frames(one: Trial) -> list[int]:
+            found = join_truth([one], rows)
+            return [each.error_ns for each in found if each.what == "tts_first_frame"]
+
+        assert frames(replace(trial, turns=(moved,))) == frames(trial) != []
+
+    def test_a_reply_that_was_hung_up_on_counts(self) -> None:
+        """A request whose beginning was heard is compared though its rest was cancelled."""
+        trial, rows = known(make_trial(), Script(), 0)
+        turn = trial.turns[0]
+        cut = replace(
+            turn,
+            requests=tuple(
+                replace(each, cancelled=each.stage is Stage.LLM) for each in turn.requests
+            ),
+        )
+        found = {e.what for e in join_truth([replace(trial, turns=(cut,))], rows)}
+        assert "llm_text_received" in found
+
+    def test_finals_that_left_together_are_not_told_apart(self) -> None:
+        """Of trials at once, a final is left out where another left within 50 ms of it."""
+        trial, rows = known(make_trial(), Script(), 0)
+        final = next(row for row in rows if row[1] == "final_sent")
+        near: TruthRow = ("other", "final_sent", final[2] - 20 * MS, None)
+        far: TruthRow = ("other", "final_sent", final[2] - 60 * MS, None)
+        assert "final_received" not in {e.what for e in join_truth([trial], [*rows, near])}
+        assert "final_received" in {e.what for e in join_truth([trial], [*rows, far])}
