@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -45,6 +46,19 @@ Payload = str | bytes
 _UPGRADED = 101
 _OK = 200
 _NORMAL = 1000
+_CLOSES: Mapping[int, FailureKind] = MappingProxyType(
+    {
+        # A message that breaks the protocol, is of no known kind or encoding, or is too long.
+        1002: FailureKind.MALFORMED,
+        1003: FailureKind.MALFORMED,
+        1007: FailureKind.MALFORMED,
+        1008: FailureKind.BAD_REQUEST,
+        1009: FailureKind.MALFORMED,
+        1011: FailureKind.SERVER_ERROR,
+        1012: FailureKind.SERVER_ERROR,
+        1013: FailureKind.SERVER_ERROR,
+    }
+)
 _ABNORMAL = 1006
 _AUDIO_TYPES = ("audio/", "application/octet-stream", "binary/")
 
@@ -242,11 +256,15 @@ def _listen_failure(recorder: Recorder, redact: Callable[[str], str]) -> Failure
 
 def _closed(stage: Stage, exchange: Exchange, when: str) -> Failure:
     code = exchange.close_code
-    reset = code in (None, _ABNORMAL)
+    if code in (None, _ABNORMAL):
+        kind, what = FailureKind.RESET, "lost"
+    else:
+        assert code is not None
+        kind, what = _CLOSES.get(code, FailureKind.TRUNCATED), f"closed ({code})"
     return Failure(
         stage=stage,
-        kind=FailureKind.RESET if reset else FailureKind.TRUNCATED,
-        message=f"the socket was {'lost' if reset else f'closed ({code})'} {when}",
+        kind=kind,
+        message=f"the socket was {what} {when}",
         status=None if code is None else int(code),
     )
 
@@ -254,20 +272,26 @@ def _closed(stage: Stage, exchange: Exchange, when: str) -> Failure:
 def sent_at(exchange: Exchange) -> Stamp | None:
     """Return when the text of the first audio had been handed to the transport, or None.
 
-    For a body over HTTP, when the request had been written.
+    For a body over HTTP, when the request had been written. A server that speaks before it has
+    what its kind is known to wait for had enough with the last message before its audio.
     """
-    if exchange.sends:
-        dialect: SpeakDialect = exchange.dialect
-        index = dialect.released(exchange.sends)
-        return None if index is None else exchange.sends[index].at
-    return exchange.sent if exchange.status == _OK else None
+    if not exchange.sends:
+        return exchange.sent if exchange.status == _OK else None
+    dialect: SpeakDialect = exchange.dialect
+    index = dialect.released(exchange.sends)
+    audio = next((each.began for each in exchange.messages if dialect.audio(each.data)), None)
+    if audio is not None and (index is None or exchange.sends[index].at.ns > audio.ns):
+        before = [each.at for each in exchange.sends if each.at.ns <= audio.ns]
+        return before[-1] if before else None
+    return None if index is None else exchange.sends[index].at
 
 
 def read_spoken(exchange: Exchange) -> SpeechBody:
     """Read a synthesis from the messages of a socket, or from a body that was counted."""
     dialect: SpeakDialect = exchange.dialect
     body = SpeechBody()
-    for at, size in exchange.counted:
+    # What comes with another status is an error's words.
+    for at, size in exchange.counted if exchange.status == _OK else ():
         body.header = body.header or at
         body.arrivals.append((at, size))
         if body.first_audio is None:

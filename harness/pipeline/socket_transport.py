@@ -376,13 +376,16 @@ def timed_session(
     # The one place that makes connections.
     factory: Any = functools.partial(_TimedProtocol, loop=connector._loop)  # noqa: SLF001
     connector._factory = factory  # noqa: SLF001
-    return aiohttp.ClientSession(
+    session = aiohttp.ClientSession(
         connector=connector,
         timeout=aiohttp.ClientTimeout(total=timeout_s),
         trace_configs=[_tracing(keeper)],
         response_class=_TimedResponse,
         ws_response_class=functools.partial(_TimedSocket, keeper),  # type: ignore[arg-type]
     )
+    # aiohttp asks again by itself when a connection breaks before the answer; here that is told.
+    session._retry_connection = False  # noqa: SLF001
+    return session
 
 
 def closing(client: _Client, session: aiohttp.ClientSession) -> _Client:

@@ -331,6 +331,7 @@ def make_stt(place: Place, settings: StageSettings) -> stt.STT[Any]:
     """Build the recogniser."""
     options = settings.options
     dialect = _dialect(settings, Stage.STT)
+    key, endpoint = _key(place), _endpoint(place, settings, Stage.STT, dialect)
     session = timed_session(
         Stage.STT,
         _listen_dialect(dialect),
@@ -341,8 +342,8 @@ def make_stt(place: Place, settings: StageSettings) -> stt.STT[Any]:
     kind = TurnEndingSTT if ends else baseten.STT
     client = kind(
         model=dialect,  # type: ignore[arg-type]
-        api_key=_key(place),
-        model_endpoint=_endpoint(place, settings, Stage.STT, dialect),
+        api_key=key,
+        model_endpoint=endpoint,
         language=_given(options, "language"),
         language_options=[str(each) for each in options.get("language_options", ())] or None,
         enable_partial_transcripts=bool(options.get("partials", True)),
@@ -369,6 +370,7 @@ def make_tts(place: Place, settings: StageSettings) -> tts.TTS[Any]:
     if voice is None and dialect == "qwen3-tts" and not place.emulated:
         raise ConfigurationError("tts.voice: qwen3-tts speaks with a registered voice; name it")
     buffer_size = int(options.get("buffer_size", 10))
+    key, endpoint = _key(place), _endpoint(place, settings, Stage.TTS, dialect)
     session = timed_session(
         Stage.TTS,
         _speak_dialect(dialect, buffer_size),
@@ -377,8 +379,8 @@ def make_tts(place: Place, settings: StageSettings) -> tts.TTS[Any]:
     )
     client = baseten.TTS(
         model=dialect,  # type: ignore[arg-type]
-        api_key=_key(place),
-        model_endpoint=_endpoint(place, settings, Stage.TTS, dialect),
+        api_key=key,
+        model_endpoint=endpoint,
         voice=voice or _SPEC.stages[Stage.TTS].default_voice or "",
         language=_given(options, "language"),
         temperature=float(options.get("temperature", 0.6)),

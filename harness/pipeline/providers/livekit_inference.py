@@ -213,6 +213,7 @@ def make_stt(place: Place, settings: StageSettings) -> stt.STT[Any]:
     name = settings.model or _SPEC.stages[Stage.STT].default_model or ""
     model, _, language = name.partition(":")
     rate = 24_000 if model == "openai" or model.startswith("openai/") else _HEARD_RATE
+    fallback = _fallback(options, Stage.STT)
     session = timed_session(
         Stage.STT,
         _listen_dialect(rate),
@@ -228,7 +229,7 @@ def make_stt(place: Place, settings: StageSettings) -> stt.STT[Any]:
         sample_rate=rate,
         http_session=session,
         extra_kwargs=dict(options.get("extra", {})),
-        fallback=_fallback(options, Stage.STT),
+        fallback=fallback,
         conn_options=_connect(place),
     )
     return closing(client, session)
@@ -241,6 +242,7 @@ def make_tts(place: Place, settings: StageSettings) -> tts.TTS[Any]:
     spec = _SPEC.stages[Stage.TTS]
     name = settings.model or spec.default_model or ""
     model, _, voice = name.rpartition(":") if ":" in name else (name, "", "")
+    fallback = _fallback(options, Stage.TTS)
     session = timed_session(
         Stage.TTS,
         _speak_dialect(model),
@@ -256,7 +258,7 @@ def make_tts(place: Place, settings: StageSettings) -> tts.TTS[Any]:
         api_secret=secret,
         http_session=session,
         extra_kwargs=dict(options.get("extra", {})),
-        fallback=_fallback(options, Stage.TTS),
+        fallback=fallback,
         conn_options=_connect(place),
     )
     return closing(client, session)
