@@ -155,6 +155,8 @@ async def run_suite(
     stop: asyncio.Event | None = None,
     keep_going: bool = False,
     max_reruns: int | None = None,
+    looks: Sequence[int] = (),
+    enough: Callable[[int], str] | None = None,
     clock: Clock | None = None,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Outcome:
@@ -178,6 +180,9 @@ async def run_suite(
         stop: set from outside to end the run within a second.
         keep_going: a candidate whose performer cannot start ends early instead of the run.
         max_reruns: of the whole run; None allows two for every trial.
+        looks: numbers of repeats after which ``enough`` is asked, ascending.
+        enough: told how many repeats have been performed, all of them stored; returns why no more
+            are needed, or "". Called in a thread while nothing is measured.
         clock: the run's clock.
         sleep: waits for the rate limit.
 
@@ -222,7 +227,7 @@ async def run_suite(
             and any(each.candidate == key.candidate for each in todo)
         ]
         await run.perform([*(key for key in todo if key.warmup), *again])
-        await run.perform([key for key in todo if not key.warmup])
+        await run.measure([key for key in todo if not key.warmup], looks, enough)
     finally:
         await run.close()
     return run.outcome()
@@ -343,6 +348,23 @@ class _Runner:
         finally:
             for worker in workers:
                 worker.cancel()
+
+    async def measure(
+        self, keys: Sequence[TrialKey], looks: Sequence[int], enough: Callable[[int], str] | None
+    ) -> None:
+        """Perform the measured trials, look by look, until no more are needed."""
+        before = 0
+        for repeats in looks if enough is not None else ():
+            await self.perform([key for key in keys if before <= key.repeat < repeats])
+            if self._stopping():
+                return
+            assert enough is not None
+            reason = await asyncio.to_thread(enough, repeats)
+            if reason:
+                self.state.end, self.state.reason = End.FINISHED, reason
+                return
+            before = repeats
+        await self.perform([key for key in keys if key.repeat >= before])
 
     async def _work(self, queue: deque[TrialKey]) -> None:
         while queue and not self._stopping():

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from harness.analysis.baseline import Baseline, against_baseline
+from harness.analysis.baseline import Baseline, against_baseline, machine_difference
 from harness.analysis.comparable import MeasuredRun
 from harness.analysis.definitions import METRICS
 from harness.analysis.gate_rule import Limit
@@ -22,10 +22,18 @@ RELATIVE_MDE = 1.2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """A budget and one candidate that it binds."""
+    """A budget and one candidate that it binds.
+
+    Attributes:
+        budget: as the suite states it.
+        candidate: whom it binds.
+        silent: why the stored baseline says nothing about this run; "" where it does. Of a budget
+            that is not required alone: of one that is, it is a mistake.
+    """
 
     budget: Budget
     candidate: str
+    silent: str = ""
 
 
 def limit_of(budget: Budget) -> Limit:
@@ -77,14 +85,14 @@ def bind(
         baseline: what relative budgets without a reference are held against.
 
     Returns:
-        The bound budgets, and one line for each mistake: where there is one, nothing is judged.
+        The bound budgets, and one line for each mistake: where there is one, nothing is judged. A
+        baseline that does not fit the run is a mistake only of a budget that is required.
     """
     names = [each.name for each in run.suite.candidates]
     bound: list[Bound] = []
     problems: list[str] = []
     stored = any(each.kind is BudgetKind.RELATIVE and each.reference is None for each in wanted)
-    if baseline is not None and stored:
-        problems.extend(against_baseline(run, baseline))
+    apart = against_baseline(run, baseline) if baseline is not None and stored else ()
     for budget in wanted:
         where = f"budget {budget.metric} {budget.statistic}"
         problem = _misstated(budget)
@@ -92,6 +100,7 @@ def bind(
             problems.append(f"{where}: {problem}")
             continue
         relative = budget.kind is BudgetKind.RELATIVE
+        against = baseline if relative and budget.reference is None else None
         if relative and budget.reference is None and baseline is None:
             problems.append(
                 f"{where}: it limits a ratio to a baseline, and there is none; give --baseline, or "
@@ -113,9 +122,18 @@ def bind(
                         f"{where}: no trial of {role!r} has {budget.metric}; "
                         f"the {run.suite.driver.value} driver or the dataset does not give it"
                     )
-            if relative and budget.reference is None and baseline is not None:
-                problems.extend(_missing_in(baseline, budget, name, run))
-            bound.append(Bound(budget=budget, candidate=name))
+            silent = ""
+            if against is not None:
+                machine = machine_difference(run.machine, against.machine)
+                unlike = [*apart, *_missing_in(against, budget, name, run)]
+                if budget.required:
+                    problems.extend(unlike)
+                elif unlike or machine:
+                    other = [f"it was measured on another machine: {machine}"] if machine else []
+                    silent = f"baseline {against.name} says nothing here: " + "; ".join(
+                        [*unlike, *other]
+                    )
+            bound.append(Bound(budget=budget, candidate=name, silent=silent))
     return bound, problems
 
 

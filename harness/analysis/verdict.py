@@ -6,7 +6,7 @@ a short one. What cannot be judged because it was misstated (an unknown metric, 
 run lacks, a baseline that is not there) is a mistake of the user and never a pass.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -120,23 +120,27 @@ def judge(
     *,
     baseline: Baseline | None = None,
     budgets: Sequence[Budget] | None = None,
-    alpha: float = ALPHA,
+    alpha: float | Callable[[int], float] = ALPHA,
 ) -> GateVerdict:
     """Judge a run by its suite's budgets.
+
+    Budgets that are not required can fail the gate, but what they cannot tell does not decide.
 
     Args:
         run: what was measured.
         baseline: what relative budgets without a reference are held against.
         budgets: instead of the suite's own.
-        alpha: the one-sided level of the whole gate; in sequential mode that of the present look.
+        alpha: the one-sided level of the whole gate; in sequential mode that of the present look,
+            or a function of the number of budgets that gives it.
 
     Raises:
         ConfigurationError: a budget cannot be judged on this run; all such budgets together.
     """
     wanted = tuple(run.suite.budgets if budgets is None else budgets)
-    if not wanted:
+    if not any(each.required for each in wanted):
         raise ConfigurationError(
-            f"{run.name}: the suite has no [[budget]]; an empty gate would pass anything"
+            f"{run.name}: the suite has no [[budget]] that is required; an empty gate would pass "
+            "anything"
         )
     rows = main_rows(run)
     bound, problems = bind(wanted, run, rows, baseline)
@@ -148,11 +152,12 @@ def judge(
             problems.extend(error.problems)
     if problems:
         raise ConfigurationError(list(dict.fromkeys(problems)))
+    level = alpha(len(bound)) if callable(alpha) else alpha
     judged = tuple(
-        _judge_one(each, limit, run, rows, baseline, level=(alpha, len(bound)))
+        _judge_one(each, limit, run, rows, baseline, level=(level, len(bound)))
         for each, limit in zip(bound, limits, strict=True)
     )
-    result = combine([each.ruling for each in judged], alpha=alpha)
+    result = combine([each.ruling for each in judged if _decides(each)], alpha=level)
     doubts = _doubts(run, bound, baseline)
     verdict = Verdict.INCONCLUSIVE if doubts else result.verdict
     return GateVerdict(
@@ -160,8 +165,13 @@ def judge(
         reason=doubts[0] if doubts else _reason(verdict, judged),
         budgets=judged,
         doubts=doubts,
-        alpha=alpha,
+        alpha=level,
     )
+
+
+def _decides(judged: JudgedBudget) -> bool:
+    """Tell whether a budget takes part in the verdict."""
+    return judged.budget.required or judged.ruling.verdict is not Verdict.INCONCLUSIVE
 
 
 def _judge_one(
@@ -184,7 +194,11 @@ def _judge_one(
         reference = budget.reference
     else:
         assert baseline is not None
-        evidence = _against_runs(bound, limit, mine, baseline, level)
+        evidence = (
+            _unsaid(bound.silent)
+            if bound.silent
+            else _against_runs(bound, limit, mine, baseline, level)
+        )
         reference = f"baseline {baseline.name}"
     stages = frozenset().union(
         *(
@@ -204,6 +218,10 @@ def _judge_one(
         measured_reference=None if theirs is None else _own_figure(budget, theirs),
         emulated=is_emulated(metric, stages),
     )
+
+
+def _unsaid(reason: str) -> Unsupported:
+    return Unsupported(reason=reason, needed=0, n=0, effective_n=0.0, failures=0, observed=None)
 
 
 def _own_figure(budget: Budget, rows: Sequence[Row]) -> Statistic | None:
@@ -325,7 +343,10 @@ def _doubts(run: MeasuredRun, bound: Sequence[Bound], baseline: Baseline | None)
                 f"{candidate.name} to the end: measure on a quieter machine"
             )
     stored = any(
-        each.budget.kind is BudgetKind.RELATIVE and each.budget.reference is None for each in bound
+        each.budget.kind is BudgetKind.RELATIVE
+        and each.budget.reference is None
+        and each.budget.required
+        for each in bound
     )
     if stored and baseline is not None:
         machine = machine_difference(run.machine, baseline.machine)
@@ -335,10 +356,15 @@ def _doubts(run: MeasuredRun, bound: Sequence[Bound], baseline: Baseline | None)
 
 
 def _reason(verdict: Verdict, judged: Sequence[JudgedBudget]) -> str:
-    matching = [each for each in judged if each.ruling.verdict is verdict]
+    matching = [each for each in judged if each.ruling.verdict is verdict and _decides(each)]
     if verdict is Verdict.PASS:
-        count = len(judged)
-        return f"all {count} budgets are kept" if count > 1 else "the budget is kept"
+        count = len(matching)
+        kept = f"all {count} budgets are kept" if count > 1 else "the budget is kept"
+        silent = len(judged) - count
+        if not silent:
+            return kept
+        which = "1 that is" if silent == 1 else f"{silent} that are"
+        return f"{kept}; {which} not required could not tell"
     first = matching[0]
     more = f", and {len(matching) - 1} more" if len(matching) > 1 else ""
     return (

@@ -2,31 +2,32 @@
 
 import argparse
 import json
-import math
+import sys
 from pathlib import Path
+from typing import Any
 
 from rich.text import Text
 
 from harness.analysis.baseline import Baseline, build_baseline
 from harness.analysis.definitions import METRICS
-from harness.analysis.estimate import TimedOut, Unsupported
-from harness.analysis.gate_rule import Limit
-from harness.analysis.verdict import GateVerdict, JudgedBudget, exit_code, judge
+from harness.analysis.verdict import GateVerdict, exit_code, judge
 from harness.cli.compare import as_json
 from harness.cli.console import make_console, safe
+from harness.cli.looks import judged_part
 from harness.cli.measured import measured_run
 from harness.cli.results import write_html, write_text
 from harness.domain.suite import BudgetKind
 from harness.errors import ConfigurationError
-from harness.report.format import DASH, Unit, cell, percent, quantity
+from harness.report.format import DASH, Unit, quantity
 from harness.report.junit import render_junit
 from harness.report.markdown import render_markdown
 from harness.report.terminal import budget_table
-from harness.report.view import BudgetView, VerdictKind, VerdictView
+from harness.report.verdicts import verdict_view
+from harness.report.view import ReportView
 from harness.store.baselines import read_baseline, write_baseline
-from harness.store.runs import find_run, open_run
+from harness.store.runs import Run, find_run, open_run
 
-__all__ = ["baseline", "gate", "verdict_view"]
+__all__ = ["baseline", "gate", "gate_document", "judge_run", "print_verdict", "write_outputs"]
 
 USEFUL_RUNS = 5
 
@@ -34,19 +35,65 @@ USEFUL_RUNS = 5
 def gate(options: argparse.Namespace) -> int:
     """Judge a run by its suite's budgets; return the verdict's exit code."""
     run = open_run(find_run(options.run, reports=Path(options.out)))
-    held = None if options.baseline is None else read_baseline(Path(options.baseline)).baseline
-    verdict = judge(measured_run(run), baseline=held)
+    verdict = judge_run(run, options.baseline)
     path, view = write_html(run, verdict=verdict_view(verdict))
+    write_outputs(view, options)
+    code = exit_code(verdict, allow_inconclusive=options.allow_inconclusive)
+    shown = "json" if options.json else options.format
+    if shown == "text":
+        print_verdict(view, verdict)
+        make_console().print(Text(f"report  {path}"), soft_wrap=True)
+        return code
+    if shown == "json":
+        document = {**gate_document(verdict, code), "report": str(path)}
+        text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+    elif shown == "markdown":
+        text = render_markdown(view)
+    else:
+        text = render_junit(view, inconclusive_fails=not options.allow_inconclusive)
+    if options.output is None:
+        sys.stdout.write(text)
+    else:
+        write_text(Path(options.output), text)
+    return code
+
+
+def judge_run(run: Run, file: str | None) -> GateVerdict:
+    """Judge a stored run.
+
+    Args:
+        run: whose last complete look counts where it had looks.
+        file: the stored baseline; None takes the suite's own, read where a budget needs one.
+
+    Raises:
+        ConfigurationError: a budget cannot be judged, or the baseline is not there.
+    """
+    suite = run.plan.suite
+    stored = any(
+        each.kind is BudgetKind.RELATIVE and each.reference is None for each in suite.budgets
+    )
+    named = file if file is not None else (suite.baseline if stored else None)
+    held = None if named is None else read_baseline(Path(named)).baseline
+    part, level = judged_part(run)
+    return judge(part, baseline=held, alpha=level)
+
+
+def gate_document(verdict: GateVerdict, code: int) -> dict[str, Any]:
+    """Return a verdict as JSON has it."""
+    return {"exit_code": code, **as_json(verdict)}
+
+
+def write_outputs(view: ReportView, options: argparse.Namespace) -> None:
+    """Write the Markdown and the JUnit XML that were asked for."""
     if options.markdown is not None:
         write_text(Path(options.markdown), render_markdown(view))
     if options.junit is not None:
         text = render_junit(view, inconclusive_fails=not options.allow_inconclusive)
         write_text(Path(options.junit), text)
-    code = exit_code(verdict, allow_inconclusive=options.allow_inconclusive)
-    if options.json:
-        document = {"exit_code": code, "report": str(path), **as_json(verdict)}
-        print(json.dumps(document, ensure_ascii=False, indent=1))
-        return code
+
+
+def print_verdict(view: ReportView, verdict: GateVerdict) -> None:
+    """Print each budget with its margin, and the verdict."""
     out = make_console()
     table = budget_table(view)
     if table is not None:
@@ -56,60 +103,10 @@ def gate(options: argparse.Namespace) -> int:
     styles = {"PASS": "bold green", "FAIL": "bold red", "INCONCLUSIVE": "bold yellow"}
     name = verdict.verdict.value
     out.print(Text.assemble((name, styles[name]), "  ", safe(verdict.reason)))
-    out.print(Text(f"report  {path}"), soft_wrap=True)
-    return code
-
-
-def verdict_view(verdict: GateVerdict) -> VerdictView:
-    """Return a verdict as texts for a report."""
-    return VerdictView(
-        kind=VerdictKind(verdict.verdict.value),
-        reason=verdict.reason,
-        budgets=tuple(_budget_view(each) for each in verdict.budgets),
-    )
 
 
 def _unit(metric: str) -> Unit:
     return Unit.RATE if metric in {"failures", "wer"} else Unit(METRICS[metric].unit)
-
-
-def _budget_view(judged: JudgedBudget) -> BudgetView:
-    budget, unit = judged.budget, _unit(judged.budget.metric)
-    measured = judged.measured
-    if measured is None or isinstance(measured, Unsupported | TimedOut):
-        shown = cell(measured, unit).text
-    else:
-        found = cell(measured, unit)
-        shown = f"{found.text} ({found.interval})" if found.interval else found.text
-    if judged.reference is not None and judged.measured_reference is not None:
-        shown += f" against {cell(judged.measured_reference, unit).text}"
-    margin = judged.ruling.margin
-    return BudgetView(
-        budget=f"{budget.metric} {budget.statistic}",
-        candidate=judged.candidate,
-        measured=shown,
-        limit=_limit_text(judged, unit),
-        margin="" if margin is None else _margin_text(margin, judged.limit, unit),
-        kind=VerdictKind(judged.ruling.verdict.value),
-        reason=judged.ruling.reason,
-        emulated=judged.emulated,
-    )
-
-
-def _limit_text(judged: JudgedBudget, unit: Unit) -> str:
-    budget = judged.budget
-    if budget.kind is BudgetKind.ABSOLUTE:
-        higher = budget.metric in METRICS and METRICS[budget.metric].better == "higher"
-        return f"at {'least' if higher else 'most'} {quantity(budget.limit, unit)}"
-    return f"at most {percent(budget.limit - 1)} more than {judged.reference or 'the baseline'}"
-
-
-def _margin_text(margin: float, limit: Limit, unit: Unit) -> str:
-    if math.isinf(margin):
-        return DASH
-    if limit.kind == "ratio":
-        return percent(margin)
-    return quantity(margin, unit)
 
 
 def baseline(options: argparse.Namespace) -> int:

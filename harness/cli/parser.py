@@ -104,6 +104,19 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON for programs on stdout")
 
 
+def _add_verdict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--baseline", metavar="FILE", help="what budgets without a reference refer to"
+    )
+    parser.add_argument(
+        "--markdown", metavar="FILE", help="write the verdict for a job summary or a pull request"
+    )
+    parser.add_argument("--junit", metavar="FILE", help="write the verdict as JUnit XML")
+    parser.add_argument(
+        "--allow-inconclusive", action="store_true", help="exit 0 instead of 3 when inconclusive"
+    )
+
+
 def _add_run(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = _verb(
         verbs,
@@ -138,6 +151,16 @@ def _add_run(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     )
     parser.add_argument("--no-report", action="store_true", help="write no HTML report")
     parser.add_argument("--yes", action="store_true", help="do not ask before a live run")
+    parser.add_argument(
+        "--gate", action="store_true", help="judge the run by its budgets; exit 0, 1 or 3"
+    )
+    parser.add_argument(
+        "--max-trials",
+        metavar="N",
+        type=_positive,
+        help="gate, and measure until the verdict is clear, at most N trials",
+    )
+    _add_verdict(parser)
     _add_reports(parser)
     _add_json(parser)
 
@@ -178,12 +201,14 @@ def _add_results(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 def _add_gate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = _verb(verbs, "gate", "gate:gate", "judge a run by its suite's budgets")
     parser.add_argument("run", metavar="RUN", help="a run's folder or name, or latest")
-    parser.add_argument("--baseline", metavar="FILE", help="what relative budgets refer to")
-    parser.add_argument("--markdown", metavar="FILE", help="write a summary for a pull request")
-    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML")
+    _add_verdict(parser)
     parser.add_argument(
-        "--allow-inconclusive", action="store_true", help="exit 0 instead of 3 when inconclusive"
+        "--format",
+        choices=("text", "markdown", "junit", "json"),
+        default="text",
+        help="what to print (default: text)",
     )
+    parser.add_argument("-o", "--output", metavar="FILE", help="write it there instead of printing")
     _add_reports(parser)
     _add_json(parser)
 
@@ -255,7 +280,9 @@ def _add_setup(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "import",
         help="make a dataset of your own recordings",
         description="Make a dataset of a folder of recordings (any rate, channels and common "
-        "format) with their texts beside them as .txt, CSV or JSON Lines.",
+        "format) with their texts beside them as .txt, CSV or JSON Lines. NeMo manifests, Kaldi "
+        "folders, Common Voice releases, Hugging Face audio folders and LibriSpeech's layout are "
+        "read as they are.",
         allow_abbrev=False,
     )
     importing.add_argument("source", metavar="DIR", help="the recordings")

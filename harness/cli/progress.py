@@ -64,7 +64,7 @@ class ProgressLine:
         self._began = time.monotonic()
         self._first_done: int | None = None
         self._progress: Progress | None = None
-        self._failures: list[str] = []
+        self._lines: list[str] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(
             target=self._write_on, name="turnbench-progress", daemon=True
@@ -89,11 +89,15 @@ class ProgressLine:
             self._first_done = progress.done
         if isinstance(progress.last, FailedTrial):
             failure, key = progress.last.failure, progress.last.key
-            self._failures.append(
+            self._lines.append(
                 f"{key.id} {key.candidate} {key.utterance}: "
                 f"{failure.stage.value} {failure.kind.value}: {failure.message}"
             )
         self._progress = progress
+
+    def say(self, line: str) -> None:
+        """Have a line written above the progress."""
+        self._lines.append(line)
 
     def _write_on(self) -> None:
         interval = _INTERVAL_S if self._terminal else _LOG_INTERVAL_S
@@ -109,8 +113,8 @@ class ProgressLine:
             return
 
     def _write(self) -> None:
-        failures, self._failures = self._failures, []
-        for line in failures:
+        lines, self._lines = self._lines, []
+        for line in lines:
             self._stream.write(f"{self._clear()}{' '.join(line.split())}\n")
         progress = self._progress
         if progress is not None:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import dataclasses
 import json
 import os
 import secrets
@@ -15,6 +16,7 @@ from typing import Any
 
 from harness.analysis.definitions import definition_digests
 from harness.cli.estimates import print_estimate
+from harness.cli.looks import LOOKS, looks_of, plan_looks
 from harness.cli.measured import DEFINITIONS
 from harness.cli.parts import Gateway, gateway_for, performers_for, write_gateway_manifest
 from harness.cli.progress import ProgressLine
@@ -28,7 +30,7 @@ from harness.runner import End, Outcome, run_suite
 from harness.store.conditions import store_conditioned
 from harness.store.environment import collect_environment, missing_keys, redact
 from harness.store.plans import DatasetSummary, RunPlan
-from harness.store.runs import RunWriter, create_run, find_run, resume_run
+from harness.store.runs import Run, RunWriter, create_run, find_run, resume_run
 from harness.store.selection import Selection, select_utterances
 from harness.store.suites import suite_path
 
@@ -74,6 +76,15 @@ def run(options: argparse.Namespace) -> int:
 def _prepare(options: argparse.Namespace) -> _Job:
     suite = with_hashes(override(find_suite(options.suite), options))
     selection = select_utterances(suite, limit=options.limit)
+    facts = _facts(suite)
+    if options.max_trials is not None:
+        looks = plan_looks(suite, len(selection.utterances), options.max_trials)
+        suite = dataclasses.replace(suite, repeats=looks[-1])
+        facts[LOOKS] = {"repeats": list(looks), "most_trials": options.max_trials}
+    if _gated(options) and not suite.budgets:
+        raise ConfigurationError(
+            f"{options.suite}: has no [[budget]]; an empty gate would pass anything"
+        )
     seed = suite.seed if suite.seed is not None else secrets.randbelow(2**31)
     keys = make_plan(suite, [each.id for each in selection.utterances], seed)
     places = {id(dataset): index for index, dataset in enumerate(selection.datasets)}
@@ -85,9 +96,13 @@ def _prepare(options: argparse.Namespace) -> _Job:
         utterances=selection.utterances,
         origin={name: places[id(dataset)] for name, dataset in selection.origin.items()},
         datasets=tuple(DatasetSummary.of(each) for each in selection.datasets),
-        facts=_facts(suite),
+        facts=facts,
     )
     return _Job(plan=plan, selection=selection, expected=_estimate(suite, keys, selection))
+
+
+def _gated(options: argparse.Namespace) -> bool:
+    return bool(options.gate) or options.max_trials is not None
 
 
 def _estimate(suite: Suite, keys: tuple[TrialKey, ...], selection: Selection) -> PlanEstimate:
@@ -153,7 +168,8 @@ def _resume(options: argparse.Namespace) -> int:
     given = [
         f"--{key.replace('_', '-')}"
         for key in (
-            "via", "driver", "candidate", "repeats", "limit", "seed", "concurrency", "agent"
+            "via", "driver", "candidate", "repeats", "limit", "seed", "concurrency", "agent",
+            "max_trials",
         )
         if getattr(options, key) is not None
     ]  # fmt: skip
@@ -165,13 +181,17 @@ def _resume(options: argparse.Namespace) -> int:
     with resume_run(path) as writer:
         plan = writer.run.plan
         missing = writer.run.missing()
-        if not missing:
-            print(f"{path}: every trial has been performed", file=sys.stderr)
+        status = writer.run.status()
+        clear = bool(looks_of(plan)) and status.get("state") == End.FINISHED.value
+        if not missing or clear:
+            why = str(status.get("reason", "")) if missing else "every trial has been performed"
+            print(f"{path}: {why}", file=sys.stderr)
             writer.set_status(
-                End.FINISHED.value, done=len(plan.keys), **_kept(writer.run.status(), "ended")
+                End.FINISHED.value,
+                done=len(plan.keys) - len(missing),
+                **_kept(status, "ended", "reason"),
             )
-            _report(writer, options)
-            return 0
+            return _report(writer, options)
         if plan.suite.via is Via.LIVE:
             from harness.store.environment import load_dotenv
 
@@ -335,7 +355,32 @@ async def _performed(
             stop=stop,
             keep_going=options.keep_going,
             max_reruns=max(2, len(plan.keys) // 6),
+            looks=looks_of(plan),
+            enough=_Looker(writer.run, line, options) if looks_of(plan) else None,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Looker:
+    """Says whether the verdict is clear after a look."""
+
+    run: Run
+    line: ProgressLine
+    options: argparse.Namespace
+
+    def __call__(self, repeats: int) -> str:
+        """Return the verdict where it is clear."""
+        from harness.analysis.gate_rule import Verdict
+        from harness.cli.gate import judge_run
+
+        try:
+            verdict = judge_run(self.run, self.options.baseline)
+        except ConfigurationError:
+            # Said at the end, when all that can be measured has been.
+            return ""
+        clear = verdict.verdict is not Verdict.INCONCLUSIVE
+        self.line.say(f"after {repeats} repeats: {verdict.verdict.value}: {verdict.reason}")
+        return f"clear after {repeats} repeats: {verdict.verdict.value}" if clear else ""
 
 
 def _spent(
@@ -387,23 +432,38 @@ def _conclude(writer: RunWriter, outcome: Outcome, options: argparse.Namespace) 
     answered = {
         trial.key.candidate for trial in trials if isinstance(trial, Trial) and not trial.key.warmup
     }
-    _report(writer, options, outcome)
+    code = _report(writer, options, outcome)
     if outcome.end is End.STOPPED:
-        return INCONCLUSIVE
+        return code or INCONCLUSIVE
     silent = [each.name for each in suite.candidates if each.name not in answered]
-    return FAILED if silent or outcome.ended else 0
+    return code or (FAILED if silent or outcome.ended else 0)
 
 
-def _report(writer: RunWriter, options: argparse.Namespace, outcome: Outcome | None = None) -> None:
-    """Print the run's table and write its report."""
+def _report(writer: RunWriter, options: argparse.Namespace, outcome: Outcome | None = None) -> int:
+    """Print the run's table, write its report, and judge it where a gate was asked for.
+
+    Returns:
+        The gate's exit code; 0 without one.
+    """
     from harness.cli.results import print_view, write_html
     from harness.cli.run_view import view_of
+    from harness.report.verdicts import verdict_view
 
+    verdict, code = None, 0
+    if _gated(options) or looks_of(writer.run.plan):
+        from harness.analysis.verdict import exit_code
+        from harness.cli.gate import gate_document, judge_run, print_verdict, write_outputs
+
+        verdict = judge_run(writer.run, options.baseline)
+        code = exit_code(verdict, allow_inconclusive=options.allow_inconclusive)
+    shown = None if verdict is None else verdict_view(verdict)
     report: Path | None = None
     if options.no_report:
-        view = view_of(writer.run)
+        view = view_of(writer.run, verdict=shown)
     else:
-        report, view = write_html(writer.run)
+        report, view = write_html(writer.run, verdict=shown)
+    if verdict is not None:
+        write_outputs(view, options)
     if options.json:
         facts: dict[str, Any] = {
             "run": str(writer.run.path),
@@ -422,9 +482,14 @@ def _report(writer: RunWriter, options: argparse.Namespace, outcome: Outcome | N
                 ended=dict(outcome.ended),
                 spent=outcome.spent,
             )
+        if verdict is not None:
+            facts["gate"] = gate_document(verdict, code)
         print(json.dumps(facts, ensure_ascii=False, indent=1))
-        return
+        return code
     print_view(view)
+    if verdict is not None:
+        print_verdict(view, verdict)
     print(f"run     {writer.run.path}")
     if report is not None:
         print(f"report  {report}")
+    return code

@@ -250,6 +250,8 @@ class Budget:
         reference: for a relative budget: the candidate measured beside it, or None for the stored
             baseline.
         mde: the smallest change (ratio, as 1.2) that the gate must have been able to see.
+        required: whether the gate passes only where this budget does. One that is not required can
+            fail the gate; where it cannot tell, that is shown and the others decide.
     """
 
     metric: str
@@ -259,6 +261,7 @@ class Budget:
     candidate: str | None = None
     reference: str | None = None
     mde: float | None = None
+    required: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +284,7 @@ class Suite:
         stage_texts: for the stage driver's TTS; empty takes the shipped texts.
         session, gateway, timeouts, limits: options.
         budgets: for the gate.
+        baseline: the file of the stored baseline that budgets without a reference are held against.
         prices: by "provider/model".
         wer_limit: the WER up to which a turn counts as correct.
         keep_audio: store the replies' audio.
@@ -310,6 +314,7 @@ class Suite:
     wer_limit: float = 0.2
     keep_audio: bool = True
     conditions: tuple[Condition, ...] = ()
+    baseline: str | None = None
 
     def __post_init__(self) -> None:
         """Check what a single field cannot tell."""
@@ -340,6 +345,8 @@ class Suite:
             problems.append(f"frame_ms: {self.frame_ms} is neither 10 nor 20")
         if self.trailing not in ("silence", "room"):
             problems.append(f'trailing: {self.trailing!r} is neither "silence" nor "room"')
+        if self.budgets and not any(budget.required for budget in self.budgets):
+            problems.append("budget.required: a gate needs a budget that is required")
         for budget in self.budgets:
             for role, name in (("candidate", budget.candidate), ("reference", budget.reference)):
                 if name is not None and name not in names:

@@ -23,7 +23,8 @@ def render_junit(view: ReportView, *, inconclusive_fails: bool = True) -> str:
     """Return the verdict as JUnit XML.
 
     A budget that fails is a ``failure``. An inconclusive one is never passed: it is an ``error``,
-    or ``skipped`` where inconclusive gates do not stop the merge.
+    or ``skipped`` where inconclusive gates do not stop the merge, or where the budget is not
+    required and does not decide.
 
     Args:
         view: of a gated run.
@@ -35,15 +36,17 @@ def render_junit(view: ReportView, *, inconclusive_fails: bool = True) -> str:
     verdict = view.verdict
     if verdict is None:
         raise ValueError("JUnit XML shows a gate; this run was not gated")
-    inconclusive = sum(each.kind is VerdictKind.INCONCLUSIVE for each in verdict.budgets)
+    unsure = [each for each in verdict.budgets if each.kind is VerdictKind.INCONCLUSIVE]
+    inconclusive = sum(each.decides for each in unsure)
     # A gate can be inconclusive as a whole, of a disturbed run, while no single budget is.
     whole = verdict.kind is VerdictKind.INCONCLUSIVE and inconclusive == 0
+    undecided = len(unsure) - inconclusive
     inconclusive += whole
     counts = {
         "tests": len(verdict.budgets) + whole,
         "failures": sum(each.kind is VerdictKind.FAIL for each in verdict.budgets),
         "errors": inconclusive if inconclusive_fails else 0,
-        "skipped": 0 if inconclusive_fails else inconclusive,
+        "skipped": undecided + (0 if inconclusive_fails else inconclusive),
     }
     attributes = {name: str(number) for name, number in counts.items()}
     suites = ET.Element("testsuites", {"name": "turnbench", **attributes})
@@ -57,12 +60,13 @@ def render_junit(view: ReportView, *, inconclusive_fails: bool = True) -> str:
         if value:
             ET.SubElement(properties, "property", {"name": name, "value": _legal(value)})
 
-    def complain(case: ET.Element, kind: VerdictKind, message: str, body: str) -> None:
+    def complain(
+        case: ET.Element, kind: VerdictKind, message: str, body: str, *, decides: bool = True
+    ) -> None:
         if kind is VerdictKind.PASS:
             return
-        tag = (
-            "failure" if kind is VerdictKind.FAIL else "error" if inconclusive_fails else "skipped"
-        )
+        stops = inconclusive_fails and decides
+        tag = "failure" if kind is VerdictKind.FAIL else "error" if stops else "skipped"
         found = ET.SubElement(case, tag, {"message": _legal(message)})
         if tag != "skipped":
             found.set("type", kind.value.lower())
@@ -80,6 +84,7 @@ def render_junit(view: ReportView, *, inconclusive_fails: bool = True) -> str:
             each.kind,
             each.reason or each.kind.value,
             f"measured {each.measured}{emulated}, limit {each.limit}",
+            decides=each.decides,
         )
     if whole:
         case = ET.SubElement(suite, "testcase", {"classname": "gate", "name": "the run"})

@@ -83,6 +83,8 @@ def _budget(judged: JudgedBudget) -> BudgetView:
     if budget.kind is BudgetKind.RELATIVE and judged.measured_reference is not None:
         measured += f" against {cell(judged.measured_reference, unit).text}"
     kind = _KINDS[judged.ruling.verdict]
+    decides = budget.required or kind is not VerdictKind.INCONCLUSIVE
+    reason = judged.ruling.reason
     return BudgetView(
         budget=f"{budget.metric} {budget.statistic}",
         candidate=judged.candidate,
@@ -90,8 +92,9 @@ def _budget(judged: JudgedBudget) -> BudgetView:
         limit=_limit(judged),
         margin=_margin(judged),
         kind=kind,
-        reason=judged.ruling.reason,
+        reason=reason if decides else f"does not decide (not required): {reason}",
         emulated=judged.emulated,
+        decides=decides,
     )
 
 

@@ -330,6 +330,8 @@ class BudgetView:
         kind: the budget's own verdict.
         reason: in a sentence.
         emulated: the estimate comes from a gateway profile.
+        decides: it takes part in the verdict; False of a budget that is not required and cannot
+            tell.
     """
 
     budget: str
@@ -340,6 +342,7 @@ class BudgetView:
     kind: VerdictKind
     reason: str
     emulated: bool = False
+    decides: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

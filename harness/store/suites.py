@@ -186,6 +186,10 @@ class _SuiteReader:
             return value
         return str(path.resolve())
 
+    def maybe_path(self, table: Table, key: str) -> str | None:
+        value = table.maybe_text(key)
+        return None if value is None else self.path(value)
+
     def read(self, default_name: str) -> dict[str, Any]:
         top = self.top
         via = top.enum("via", Via.GATEWAY)
@@ -204,6 +208,7 @@ class _SuiteReader:
             "stage_texts": top.texts("stage_texts"),
             "wer_limit": top.number("wer_limit", 0.2, low=0),
             "keep_audio": top.boolean("keep_audio", default=True),
+            "baseline": self.maybe_path(top, "baseline"),
             "conditions": tuple(
                 found
                 for table in top.tables("condition")
@@ -408,6 +413,7 @@ class _SuiteReader:
         relative = table.maybe_number("max_ratio", above=0)
         candidate, reference = table.maybe_text("candidate"), table.maybe_text("reference")
         mde = table.maybe_number("mde", above=1)
+        required = table.boolean("required", default=True)
         if table.has("max") == table.has("max_ratio"):
             table.problem("max", "give either max (an absolute limit) or max_ratio (against …)")
         if table.has("max") and reference is not None:
@@ -426,6 +432,7 @@ class _SuiteReader:
             candidate=candidate,
             reference=reference,
             mde=mde,
+            required=required,
         )
 
     def check_profiles(self, fields: Mapping[str, Any], profiles: ProfileStages) -> None:
@@ -523,6 +530,7 @@ def suite_document(suite: Suite) -> dict[str, Any]:
         "stage_texts": list(suite.stage_texts),
         "wer_limit": suite.wer_limit,
         "keep_audio": suite.keep_audio,
+        **_present(baseline=suite.baseline),
         "dataset": [
             {
                 "path": each.path,
@@ -587,4 +595,5 @@ def _budget_document(budget: Budget) -> dict[str, Any]:
         "statistic": budget.statistic,
         key: budget.limit,
         **_present(candidate=budget.candidate, reference=budget.reference, mde=budget.mde),
+        **({} if budget.required else {"required": False}),
     }
