@@ -102,6 +102,7 @@ def join_truth(trials: Iterable[Trial], truth: Sequence[TruthRow]) -> tuple[Mark
         by_request.setdefault(row[0], []).append(row)
         if row[1] == "final_sent":
             finals.append(row)
+    by_request = {name: rows for name, rows in by_request.items() if _is_one_request(rows)}
     instants = [row[2] for row in finals]
     found: list[MarkError] = []
     for trial in trials:
@@ -110,6 +111,11 @@ def join_truth(trials: Iterable[Trial], truth: Sequence[TruthRow]) -> tuple[Mark
             for what, kind, error in _of_turn(turn, by_request, finals, instants):
                 found.append(MarkError(what=what, kind=kind, error_ns=error, disturbed=disturbed))
     return tuple(found)
+
+
+def _is_one_request(rows: Iterable[TruthRow]) -> bool:
+    """Whether an id stands for one request; runs made before ids were unique share them."""
+    return sum(row[1] == "request_received" for row in rows) <= 1
 
 
 def _of_turn(

@@ -246,11 +246,10 @@ def read_rows(path: Path) -> list[tuple[str, str, int, int | None]]:
                 name = line[start + len(_EVENT_KEY) :].partition(b'"')[0] if start >= 0 else b""
                 if name not in _COMPARED or (name == b"audio_sent" and _LATER.search(line)):
                     continue
-                with contextlib.suppress(ValueError, TypeError):
-                    each = _event(json.loads(line))
-                    rows.append(
-                        (each.client_request or "", each.event, each.t_ns, each.injected_ns)
-                    )
+                with contextlib.suppress(ValueError, TypeError, KeyError):
+                    each = json.loads(line)
+                    client = each.get("client_request", "")
+                    rows.append((client, each["event"], each["t_ns"], each.get("injected_ns")))
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from error
     return rows

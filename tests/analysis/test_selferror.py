@@ -228,3 +228,12 @@ class TestWhereMarksStand:
         far: TruthRow = ("other", "final_sent", final[2] - 60 * MS, None)
         assert "final_received" not in {e.what for e in join_truth([trial], [*rows, near])}
         assert "final_received" in {e.what for e in join_truth([trial], [*rows, far])}
+
+    def test_an_id_of_two_requests_joins_nothing(self) -> None:
+        """Where two requests bear one id, neither is compared with the other's truth."""
+        trial, rows = known(make_trial(), Script(), 0)
+        name = next(row[0] for row in rows if row[1] == "request_received")
+        again: TruthRow = (name, "request_received", 1, None)
+        found = {e.what for e in join_truth([trial], [*rows, again])}
+        assert "llm_sent" not in found
+        assert "tts_sent" in found
