@@ -14,6 +14,7 @@ import ssl
 import sys
 import time
 import urllib.parse
+import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ from harness.store.environment import (
     redact,
 )
 
-__all__ = ["Finding", "doctor"]
+__all__ = ["Finding", "dead_endpoints", "doctor"]
 
 MISUSE = 2
 CONNECT_TIMEOUT_S = 5.0
@@ -193,6 +194,20 @@ def _endpoints(suite: Suite | None) -> Iterable[Finding]:
         return list(await asyncio.gather(*(_reach(name, each) for each, name in addresses.items())))
 
     return asyncio.run(ask())
+
+
+def dead_endpoints(suite: Suite) -> tuple[str, ...]:
+    """Return a line for each address of a live suite that does not take a connection.
+
+    Nothing is said where a proxy stands between, which alone can tell.
+    """
+    if any(name in urllib.request.getproxies() for name in ("http", "https", "all")):
+        return ()
+    return tuple(
+        f"{each.text}; mend the address, or see `turnbench doctor`"
+        for each in _endpoints(suite)
+        if each.state == "fail"
+    )
 
 
 async def _reach(name: str, address: str) -> Finding:

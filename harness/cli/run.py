@@ -66,11 +66,22 @@ def run(options: argparse.Namespace) -> int:
         return MISUSE if lacking else 0
     if lacking:
         raise ConfigurationError(lacking)
+    _check_endpoints(job.plan.suite)
     utterances = job.selection.playable(job.plan.suite.conditions)
     if not _confirmed(job, options):
         return MISUSE
     with create_run(job.plan, reports=Path(options.out)) as writer:
         return _perform(writer, job.selection, utterances, options)
+
+
+def _check_endpoints(suite: Suite) -> None:
+    """Refuse a live run whose endpoints take no connection, before anything starts."""
+    if suite.via is Via.LIVE:
+        from harness.cli.doctor import dead_endpoints
+
+        dead = dead_endpoints(suite)
+        if dead:
+            raise ConfigurationError(dead)
 
 
 def _prepare(options: argparse.Namespace) -> _Job:
@@ -199,6 +210,7 @@ def _resume(options: argparse.Namespace) -> int:
             lacking = missing_keys(plan.suite)
             if lacking:
                 raise ConfigurationError(lacking)
+            _check_endpoints(plan.suite)
         selection = _same_selection(plan)
         if options.dry_run:
             expected = _estimate(plan.suite, missing, selection)
