@@ -143,8 +143,25 @@ class MeanPart:
     turns: int
 
 
+_KEPT = 50_000
+_known: dict[int, tuple[Turn, Waterfall | Missing]] = {}
+"""What has been split, by the turn's identity: a report asks for each turn several times."""
+
+
 def waterfall(turn: Turn) -> Waterfall | Missing:
     """Return the response of a turn as parts, or why there is none."""
+    known = _known.get(id(turn))
+    # The turn itself is kept, so that its identity cannot pass to another.
+    if known is not None and known[0] is turn:
+        return known[1]
+    found = _split(turn)
+    if len(_known) >= _KEPT:
+        _known.clear()
+    _known[id(turn)] = (turn, found)
+    return found
+
+
+def _split(turn: Turn) -> Waterfall | Missing:
     speech_end, audible = turn.marks.get(Mark.SPEECH_END), turn.marks.get(Mark.FIRST_AUDIBLE)
     if speech_end is not None and audible is not None and audible < speech_end:
         early = Part(

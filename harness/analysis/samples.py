@@ -76,7 +76,24 @@ def make_rows(
     Raises:
         KeyError: a trial's utterance is not among them.
     """
-    return tuple(_row(trial, utterances[trial.key.utterance]) for trial in trials)
+    return tuple(_measured(trial, utterances[trial.key.utterance]) for trial in trials)
+
+
+_KEPT = 50_000
+_known: dict[int, Row] = {}
+"""What has been measured, by the trial's identity: summary, comparison and report ask in turn."""
+
+
+def _measured(trial: Trial | FailedTrial, utterance: Utterance) -> Row:
+    known = _known.get(id(trial))
+    # The row holds its trial, so that the identity cannot pass to another.
+    if known is not None and known.trial is trial and known.utterance is utterance:
+        return known
+    row = _row(trial, utterance)
+    if len(_known) >= _KEPT:
+        _known.clear()
+    _known[id(trial)] = row
+    return row
 
 
 def _row(trial: Trial | FailedTrial, utterance: Utterance) -> Row:
