@@ -253,8 +253,8 @@ def _perform(
 ) -> int:
     """Start the gateway, perform what is missing, and say how it ended."""
     plan, path = writer.run.plan, writer.run.path
-    for line in (each for dataset in plan.datasets for each in dataset.skipped):
-        print(f"turnbench: left out: {line}", file=sys.stderr)
+    for skipped in (each for dataset in plan.datasets for each in dataset.skipped):
+        print(f"turnbench: left out: {skipped}", file=sys.stderr)
     stored = writer.run.trials()
     known = path / "utterances.jsonl"
     write_gateway_manifest(
