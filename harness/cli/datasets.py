@@ -1,10 +1,11 @@
-"""``turnbench datasets``: list the shipped ones, check any, import a user's own recordings."""
+"""``turnbench datasets``: list the shipped, check any, import one's own, pull public ones."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
+from harness.cli.pull import describe_corpora, pull
 from harness.domain.utterance import DEFAULT_LANGUAGE
 from harness.store.dataset_check import check_dataset
 from harness.store.dataset_import import import_dataset
@@ -22,6 +23,8 @@ def datasets(options: argparse.Namespace) -> int:
         return _list(options)
     if options.do == "check":
         return _check(options)
+    if options.do == "pull":
+        return pull(options)
     return _import(options)
 
 
@@ -50,6 +53,12 @@ def _list(options: argparse.Namespace) -> int:
         if row["description"]:
             print(f"  {row['description']}")
         print(f"  {row['path']}")
+    print("\nto be fetched with `turnbench datasets pull NAME`:")
+    for each in describe_corpora():
+        print(
+            f"{each['name']}: {each['utterances']} utterances ({each['language']}), "
+            f"{each['megabytes']} MB, {each['licence']}"
+        )
     return 0
 
 

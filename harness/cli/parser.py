@@ -267,8 +267,10 @@ def _add_setup(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument("--list", action="store_true", help="list the profiles, and leave")
     _add_json(parser)
 
-    parser = _verb(verbs, "datasets", "datasets:datasets", "list, check and import recordings")
-    actions = parser.add_subparsers(dest="do", metavar="list|check|import", required=True)
+    parser = _verb(
+        verbs, "datasets", "datasets:datasets", "list, check, import and pull recordings"
+    )
+    actions = parser.add_subparsers(dest="do", metavar="list|check|import|pull", required=True)
     listing = actions.add_parser("list", help="list the shipped datasets", allow_abbrev=False)
     _add_json(listing)
     check = actions.add_parser(
@@ -291,6 +293,32 @@ def _add_setup(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     importing.add_argument("--language", metavar="TAG", help="of recordings that state none")
     importing.add_argument("--licence", metavar="TEXT", help="of the recordings")
     _add_json(importing)
+    pulling = actions.add_parser(
+        "pull",
+        help="fetch public speech",
+        description="Fetch a public corpus, check it, and make a dataset of it or of a part that "
+        "spreads evenly over its speakers. A fetch that broke off goes on where it stopped. "
+        "`turnbench datasets list` names the corpora.",
+        allow_abbrev=False,
+    )
+    pulling.add_argument("name", metavar="NAME", help="such as librispeech-test-clean")
+    pulling.add_argument("--to", metavar="DIR", help="the dataset's folder")
+    pulling.add_argument("--limit", metavar="N", type=_positive, help="at most N utterances")
+    pulling.add_argument(
+        "--max-seconds", metavar="S", type=float, help="leave longer recordings out"
+    )
+    pulling.add_argument(
+        "--seed", metavar="N", type=_natural, default=0, help="of the choice (default: 0)"
+    )
+    pulling.add_argument("--yes", action="store_true", help="accept the licence without asking")
+    pulling.add_argument("--url", metavar="URL", help="a mirror of the archive")
+    pulling.add_argument(
+        "--sha256", metavar="HEX", help="of an archive that is not the published one"
+    )
+    pulling.add_argument(
+        "--cache", metavar="DIR", help="where archives are kept (default: ~/.cache/turnbench)"
+    )
+    _add_json(pulling)
 
     parser = _verb(verbs, "providers", "providers:providers", "list providers, models and keys")
     parser.add_argument("name", metavar="NAME", nargs="?", help="all about one provider")
