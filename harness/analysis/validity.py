@@ -165,13 +165,17 @@ def _of_run(heard: Sequence[Utterance], facts: RunFacts) -> list[Caution]:
             )
         )
     if facts.skipped:
-        more = f" and {len(facts.skipped) - 3} more" if len(facts.skipped) > 3 else ""
+        count = len(facts.skipped)
+        what = (
+            "1 recording cannot be played and was"
+            if count == 1
+            else (f"{count} recordings cannot be played and were")
+        )
+        more = f" and {count - 3} more" if count > 3 else ""
         found.append(
             Caution(
                 code="skipped",
-                text=f"{len(facts.skipped)} recordings cannot be played and were left out: "
-                + "; ".join(facts.skipped[:3])
-                + more,
+                text=f"{what} left out: " + "; ".join(facts.skipped[:3]) + more,
                 advice="mend or remove them: `turnbench datasets check` lists all",
             )
         )
