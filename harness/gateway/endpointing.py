@@ -10,7 +10,10 @@ import numpy as np
 
 from harness.gateway.pcm import FLOOR_DBFS, HEARD_RATE, Samples, window_dbfs
 
-__all__ = ["Endpointer"]
+__all__ = ["SHORTEST_LOUD_MS", "Endpointer", "holds_speech"]
+
+SHORTEST_LOUD_MS = 120
+"""Less loud audio than this is a click or a cough of the line, not an utterance."""
 
 _WINDOW = HEARD_RATE // 100
 _LOUDEST_THRESHOLD = -35.0
@@ -105,3 +108,10 @@ class Endpointer:
         self.ended_at = None
         self.loud_ms = 0
         self._run = 0
+
+
+def holds_speech(samples: Samples) -> bool:
+    """Tell whether a whole recording holds more than silence, noise or a click."""
+    endpointer = Endpointer()
+    endpointer.feed(samples)
+    return endpointer.started_at is not None and endpointer.loud_ms >= SHORTEST_LOUD_MS

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from harness.gateway.context import NS_PER_S, Call, reset_connection
 from harness.gateway.distributions import Draws
-from harness.gateway.endpointing import Endpointer
+from harness.gateway.endpointing import SHORTEST_LOUD_MS, Endpointer
 from harness.gateway.engines.recogniser import Hearing, StableWords
 from harness.gateway.engines.replies import nonsense
 from harness.gateway.faults import CONNECTION_FAULTS, STAGE_FAULTS, FaultKind, Stage
@@ -34,8 +34,6 @@ _LONGEST = 60 * HEARD_RATE
 _TIMER_SILENCE = HEARD_RATE // 10
 # How far the audio may lag behind or run ahead of the clock before the audio decides.
 _SLACK = HEARD_RATE * 6 // 100
-# Less loud audio than this is a click or a cough of the line, not an utterance.
-_SHORTEST_LOUD_MS = 120
 _FAULT_AFTER_NS = 300_000_000
 _DROP_AFTER_NS = 100_000_000
 _OVERSIZED_BYTES = 4 * 1024 * 1024
@@ -386,7 +384,7 @@ class ListeningSession:
         assert utterance is not None
         assert endpointer.ended_at is not None
         ended_at = endpointer.ended_at
-        is_click = endpointer.loud_ms < _SHORTEST_LOUD_MS
+        is_click = endpointer.loud_ms < SHORTEST_LOUD_MS
         utterance.over = True
         utterance.call.mark(
             "audio_received", self._arrival_of(ended_at), samples=ended_at, kind="speech_end"

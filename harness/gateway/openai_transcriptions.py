@@ -23,6 +23,7 @@ from harness.gateway.context import (
     error_body,
     guarded,
 )
+from harness.gateway.endpointing import holds_speech
 from harness.gateway.engines.replies import nonsense
 from harness.gateway.faults import FaultKind, Stage
 from harness.gateway.pcm import HEARD_RATE, Samples, decode
@@ -121,7 +122,9 @@ class _Batch:
             hearing.feed(data[start : start + _SPLICE * 100])
         recognition = await hearing.finish(draws)
         call.engine_ready(recognition.engine, due, recognition.detail)
-        text = nonsense(draws.key) if fault is FaultKind.NONSENSE else recognition.text
+        text = recognition.text if holds_speech(self._samples) else ""
+        if fault is FaultKind.NONSENSE:
+            text = nonsense(draws.key)
         if fault is FaultKind.EMPTY:
             text = ""
         body, content_type = self._body(text, audio_s)

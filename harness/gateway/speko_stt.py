@@ -15,6 +15,7 @@ import soundfile as sf
 from aiohttp import web
 
 from harness.gateway.context import NS_PER_S, Call, Gateway, Reply, begin, guarded
+from harness.gateway.endpointing import holds_speech
 from harness.gateway.engines.replies import nonsense
 from harness.gateway.faults import FaultKind, Stage
 from harness.gateway.pcm import HEARD_RATE, Samples, decode, resample
@@ -138,7 +139,7 @@ class _Hearing:
             hearing.feed(data[position : position + _SPLICE])
         recognition = await hearing.finish(start.draws)
         call.engine_ready(recognition.engine, due, recognition.detail)
-        text = recognition.text
+        text = recognition.text if holds_speech(self._samples) else ""
         if start.fault is FaultKind.NONSENSE:
             text = nonsense(start.draws.key)
         elif start.fault is FaultKind.EMPTY:

@@ -413,6 +413,8 @@ def _endpointing_waits(recorder: Recorder, options: SessionOptions, commit: Stam
             for at, silence_s, inference_s in recorder.vad_ends
             if at.ns <= commit.ns
         ]
+    elif recorder.speech_anchors and options.turn_detection is TurnDetection.STT:
+        anchors = [each for each in recorder.speech_anchors if each <= commit.ns]
     else:
         # Without word times livekit counts from the arrival of the transcript.
         anchors = [each for each in triggers if each <= commit.ns]

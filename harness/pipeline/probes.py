@@ -13,6 +13,7 @@ from typing import Any
 from livekit import rtc
 from livekit.agents import llm, stt, tts, voice
 
+from harness.clock import read_clock_pair
 from harness.domain.timeline import Stage
 from harness.pipeline.recording import (
     CURRENT_CALL,
@@ -50,6 +51,10 @@ def on_speech_event(recorder: Recorder, event: stt.SpeechEvent | str) -> None:
             recorder.stt_facts["request_id"] = event.request_id
     elif event.type is stt.SpeechEventType.END_OF_SPEECH:
         recorder.speech_ends.append(at)
+        if event.speech_end_time is not None:
+            anchor = read_clock_pair().from_wall_seconds(event.speech_end_time)
+            # The agent does not believe a time to come.
+            recorder.speech_anchors.append(min(anchor, at.ns))
     elif event.type is stt.SpeechEventType.RECOGNITION_USAGE and event.recognition_usage:
         before = recorder.stt_facts.get("audio_seconds", 0.0)
         recorder.stt_facts["audio_seconds"] = before + event.recognition_usage.audio_duration

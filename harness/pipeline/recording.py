@@ -174,6 +174,8 @@ class Recorder:
         commits: instants at which the agent committed the user's turn.
         vad_ends: (instant, seconds of silence, seconds of inference) of the detector's verdicts.
         speech_ends: instants at which the STT itself said that speech had ended.
+        speech_anchors: when speech had ended by the STT's own word, on the run's clock, where it
+            says so with a verdict; the agent's endpointing delay counts from there.
         eot: (instant, probability, threshold) of the turn detector's predictions.
         waits: known waits of the turn.
         problems: errors in order.
@@ -194,6 +196,7 @@ class Recorder:
         self.commits: list[Stamp] = []
         self.vad_ends: list[tuple[Stamp, float, float]] = []
         self.speech_ends: list[Stamp] = []
+        self.speech_anchors: list[int] = []
         self.eot: list[tuple[int, float, float]] = []
         self.waits: list[Wait] = []
         self.problems: list[Problem] = []
