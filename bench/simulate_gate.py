@@ -3,8 +3,8 @@
 
 ``python bench/simulate_gate.py [SUITE] --gates 2000`` draws what ``bench/gate.toml`` would measure
 from the gateway profiles that it names, judges every draw by its budgets as ``turnbench gate``
-does, and prints how many gates PASS, FAIL or are INCONCLUSIVE: unchanged, and with a planted slowdown of
-the language model. The sizes and ``mde`` in ``bench/gate.toml`` were chosen by it.
+does, and prints how many gates PASS, FAIL or are INCONCLUSIVE: unchanged, and with a planted
+slowdown of the language model. The sizes and ``mde`` in ``bench/gate.toml`` were chosen by it.
 
 A draw is a turn: the endpoint's silence, the recogniser's compute, the model's first text and the
 gaps to its first sentence, the voice's first byte and leading silence, and the machine's own delay

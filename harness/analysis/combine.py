@@ -29,7 +29,7 @@ from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
 
-__all__ = ["Composition", "compose", "composition_checks", "stage_sample"]
+__all__ = ["THIRDS", "Composition", "compose", "composition_checks", "stage_sample"]
 
 Third = Literal["stt", "llm", "tts"]
 THIRDS: tuple[Third, ...] = ("stt", "llm", "tts")

@@ -1,4 +1,4 @@
-"""``turnbench compare`` and ``turnbench plan``: what differs, and what it would take to see it."""
+"""``turnbench compare``: what differs, how sure that is, and who is worth having."""
 
 import argparse
 import dataclasses
@@ -13,6 +13,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from harness.analysis.combine import Composition, composition_checks
+from harness.analysis.comparable import MeasuredRun
 from harness.analysis.comparison import (
     Comparison,
     MetricChange,
@@ -23,22 +25,25 @@ from harness.analysis.comparison import (
 )
 from harness.analysis.definitions import METRICS
 from harness.analysis.estimate import Unsupported
-from harness.analysis.plan import TrialPlan, plan_trials
-from harness.analysis.samples import sample_of
-from harness.analysis.sides import main_rows
+from harness.analysis.pareto import Contender, Standing, pareto
+from harness.analysis.standings import contenders
+from harness.analysis.summary import summarise
 from harness.cli.console import make_console, safe
 from harness.cli.measured import measured_run
+from harness.domain.suite import Driver, Via
 from harness.errors import ConfigurationError
+from harness.report.decisions import composition_table, pareto_table
 from harness.report.format import DASH, Unit, cell, decimal, percent, signed_quantity
+from harness.report.terminal import plain_table
+from harness.report.view import PlainTable
 from harness.store.runs import find_run, open_run
-from harness.store.table import nearest
 
-__all__ = ["as_json", "compare", "plan"]
+__all__ = ["as_json", "compare", "decision_tables"]
 
 _STYLES = {"faster": "bold green", "slower": "bold red", "not comparable": "dim"}
 _RATES = {"wer": "Word error rate", "failures": "Failures"}
 _RATE_WORDS = {"faster": "fewer", "slower": "more"}
-_INCONCLUSIVE = 3
+_LATENCIES = ("response", "llm_ttft", "stt_finalize", "tts_first_audible", "tts_first_byte")
 
 
 def as_json(value: Any) -> Any:
@@ -73,11 +78,76 @@ def compare(options: argparse.Namespace) -> int:
         found = compare_runs(runs[0], runs[1])
     else:
         found = compare_within(runs[0], by=options.by or "candidate")
-    if options.json:
+    tables: tuple[PlainTable, ...] = ()
+    if len(runs) == 1:
+        decided = _Decided.of(runs[0])
+        tables = decided.tables()
+        if options.json:
+            document = {
+                **as_json(found),
+                "standings": as_json(decided.standings),
+                "objectives": as_json(decided.contenders),
+                "combinations": as_json(decided.combinations),
+            }
+            print(json.dumps(document, ensure_ascii=False, indent=1))
+            return 0
+    elif options.json:
         print(json.dumps(as_json(found), ensure_ascii=False, indent=1))
         return 0
     _print(found)
+    out = make_console()
+    for table in tables:
+        out.print()
+        out.print(plain_table(table))
     return 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Decided:
+    """What a run with several candidates says beside their comparison."""
+
+    contenders: tuple[Contender, ...]
+    standings: tuple[Standing, ...]
+    combinations: tuple[Composition, ...]
+    emulated: bool
+
+    @classmethod
+    def of(cls, run: MeasuredRun) -> "_Decided":
+        summary = summarise(run.trials, run.utterances, run.suite)
+        latency = next(
+            (
+                each
+                for each in _LATENCIES
+                if all(each in candidate.metrics for candidate in summary.candidates.values())
+            ),
+            None,
+        )
+        found = () if latency is None else contenders(summary, latency=latency)
+        try:
+            checks = composition_checks(run) if run.suite.driver is Driver.SESSION else ()
+        except ConfigurationError:
+            # Stages that overlap do not add up: `turnbench compose` says so to whoever asks.
+            checks = ()
+        return cls(
+            contenders=found,
+            standings=pareto(found),
+            combinations=checks,
+            emulated=run.suite.via is Via.GATEWAY,
+        )
+
+    def tables(self) -> tuple[PlainTable, ...]:
+        """Return what there is to show."""
+        found = []
+        if len(self.contenders) > 1:
+            found.append(pareto_table(self.contenders, self.standings, emulated=self.emulated))
+        if self.combinations:
+            found.append(composition_table(self.combinations, emulated=self.emulated))
+        return tuple(found)
+
+
+def decision_tables(run: MeasuredRun) -> tuple[PlainTable, ...]:
+    """Return the candidates' standings, and predicted combinations against those really run."""
+    return _Decided.of(run).tables()
 
 
 def _print(found: Comparison) -> None:
@@ -195,46 +265,3 @@ def _p(value: float | None) -> str:
     if value is None:
         return DASH
     return "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def plan(options: argparse.Namespace) -> int:
-    """Say how many trials a wanted change needs, from a pilot run's spread."""
-    if options.metric not in METRICS:
-        raise ConfigurationError(
-            f"--metric {options.metric}: there is none; {nearest(options.metric, METRICS)}"
-        )
-    if not 1 < options.change <= 100:
-        raise ConfigurationError(f"--change {options.change:g}: give a ratio above 1, as 1.1")
-    run = measured_run(open_run(find_run(options.run, reports=Path(options.out))))
-    rows = main_rows(run)
-    found: dict[str, TrialPlan | Unsupported] = {
-        each.name: plan_trials(
-            sample_of(options.metric, rows.get(each.name, ())),
-            options.change,
-            utterances=len(run.utterances),
-        )
-        for each in run.suite.candidates
-    }
-    if options.json:
-        print(json.dumps(as_json(found), ensure_ascii=False, indent=1))
-    else:
-        _print_plans(found, options)
-    answered = any(isinstance(each, TrialPlan) for each in found.values())
-    return 0 if answered else _INCONCLUSIVE
-
-
-def _print_plans(found: Mapping[str, TrialPlan | Unsupported], options: argparse.Namespace) -> None:
-    out = make_console()
-    title = METRICS[options.metric].title
-    out.print(f"To see {title} change by a factor of {options.change:g} in 90 % of runs:")
-    for name, each in found.items():
-        if isinstance(each, Unsupported):
-            out.print(safe(f"  {name}: {each.reason}"))
-            continue
-        out.print(
-            safe(
-                f"  {name}: {each.repeats} repeats of {each.utterances} utterances on each side, "
-                f"{each.trials} trials in all; they would show {each.detectable:.3g} × "
-                f"({each.reason})"
-            )
-        )

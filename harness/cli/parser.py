@@ -53,6 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", title="verbs", metavar="VERB")
     _add_run(verbs)
     _add_results(verbs)
+    _add_predictions(verbs)
     _add_gate(verbs)
     _add_setup(verbs)
     return parser
@@ -90,6 +91,13 @@ def _natural(text: str) -> int:
     return value
 
 
+def _change(text: str) -> float:
+    """Return a change as a ratio: 10% and 1.1 are the same."""
+    share = text.strip().removesuffix("%")
+    return 1.0 + float(share) / 100.0 if share != text.strip() else float(text)
+
+
+_change.__name__ = "percentage or ratio"
 _positive.__name__ = "whole number"
 _natural.__name__ = "whole number"
 
@@ -181,6 +189,11 @@ def _add_results(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     parser.add_argument(
         "--audio", action="store_true", help="embed the replies' audio in the HTML report"
     )
+    parser.add_argument(
+        "--by",
+        choices=("candidate", "llm", "stt", "tts", "voice"),
+        help="compare by this part of the candidates",
+    )
     _add_reports(parser)
 
     parser = _verb(verbs, "show", "results:show", "show one turn's waterfall in the terminal")
@@ -192,10 +205,59 @@ def _add_results(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     parser = _verb(verbs, "compare", "compare:compare", "compare candidates, or two runs")
     parser.add_argument("runs", metavar="RUN", nargs="+", help="one run, or two")
     parser.add_argument(
-        "--by", choices=("llm", "stt", "tts", "voice"), help="which part of the candidates differs"
+        "--by",
+        choices=("candidate", "llm", "stt", "tts", "voice"),
+        help="which part of the candidates differs (default: candidate)",
     )
     _add_reports(parser)
     _add_json(parser)
+
+
+def _add_predictions(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = _verb(
+        verbs,
+        "compose",
+        "predict:compose_run",
+        "predict STT, LLM and TTS combinations that were not run",
+        "Predict the response of any STT, LLM and TTS combination from stages that were measured:\n"
+        "one by --stt, --llm and --tts, or every one. Where a combination was really run, the\n"
+        "prediction's error is shown.",
+    )
+    parser.add_argument("run", metavar="RUN", help="a session run, or a run of the stage driver")
+    for stage in ("stt", "llm", "tts"):
+        parser.add_argument(f"--{stage}", metavar="CANDIDATE", help=f"whose {stage.upper()} it is")
+    parser.add_argument(
+        "--against", metavar="RUN", help="hold predictions against this session run's candidates"
+    )
+    _add_reports(parser)
+    _add_json(parser)
+
+    parser = _verb(
+        verbs,
+        "whatif",
+        "predict:whatif",
+        "recompute a run's response under another setting",
+        "Recompute the response from stored marks, without a provider: another endpointing delay,\n"
+        "preemptive generation on or off, or another voice that the run has measured.",
+    )
+    parser.add_argument("run", metavar="RUN", help="a session run")
+    choice = parser.add_mutually_exclusive_group(required=True)
+    choice.add_argument("--endpointing-ms", metavar="MS", type=_delay, help="the delay")
+    choice.add_argument("--preemptive", choices=("on", "off"), help="preemptive generation")
+    choice.add_argument("--voice", metavar="NAME", help="a voice of another candidate of the run")
+    parser.add_argument("--candidate", metavar="NAME", help="only this one")
+    _add_reports(parser)
+    _add_json(parser)
+
+
+def _delay(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 60_000:
+        raise argparse.ArgumentTypeError(f"{text} lies outside 0 to 60000")
+    return value
+
+
+_delay.__name__ = "number of milliseconds"
 
 
 def _add_gate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -219,11 +281,27 @@ def _add_gate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     _add_reports(parser)
     _add_json(parser)
 
-    parser = _verb(verbs, "plan", "compare:plan", "say how many trials a detectable change needs")
-    parser.add_argument("run", metavar="RUN", help="a pilot run")
+    parser = _verb(verbs, "plan", "plan:plan", "say how many trials a detectable change needs")
+    parser.add_argument("run", metavar="RUN", help="a pilot run that repeated its utterances")
     parser.add_argument("--metric", metavar="ID", default="response", help="(default: response)")
     parser.add_argument(
-        "--change", metavar="RATIO", type=float, default=1.1, help="to detect (default: 1.1)"
+        "--change",
+        metavar="SIZE",
+        type=_change,
+        default=1.1,
+        help="to detect: 10%% or 1.1 (default: 10%%)",
+    )
+    parser.add_argument(
+        "--statistic", choices=("p50", "p90", "p95", "p99"), default="p50", help="(default: p50)"
+    )
+    parser.add_argument(
+        "--budgets", metavar="N", type=_positive, default=1, help="of the whole gate (default: 1)"
+    )
+    parser.add_argument(
+        "--utterances",
+        metavar="N",
+        type=_positive,
+        help="of the planned run (default: the pilot's)",
     )
     _add_reports(parser)
     _add_json(parser)

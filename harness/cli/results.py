@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 
 from harness.analysis.attribution import waterfall
+from harness.analysis.comparison import By, Comparison, compare_within
 from harness.analysis.disturbance import disturbance
 from harness.analysis.metrics import Missing, transcript_text
 from harness.cli.console import make_console, safe
+from harness.cli.measured import measured_run
 from harness.cli.run_view import view_of
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
@@ -26,7 +28,7 @@ from harness.report.terminal import (
     time_table,
 )
 from harness.report.trace import render_trace
-from harness.report.view import ReportView, VerdictView
+from harness.report.view import PlainTable, ReportView, VerdictView
 from harness.store.runs import Run, find_run, open_run
 from harness.store.table import nearest
 from harness.store.wire import encode_trial
@@ -66,6 +68,8 @@ def write_html(
     *,
     audio: bool = False,
     verdict: VerdictView | None = None,
+    comparison: Comparison | None = None,
+    extra: tuple[PlainTable, ...] = (),
 ) -> tuple[Path, ReportView]:
     """Write the HTML report of a run; return its path and what it shows.
 
@@ -74,9 +78,11 @@ def write_html(
         path: where to; None is ``report.html`` in the run's folder.
         audio: embed the replies instead of linking them.
         verdict: where the run was gated.
+        comparison: shown in place of that of the run's candidates.
+        extra: further tables.
     """
     waveforms = len(run.plan.keys) <= _WAVEFORMS_UP_TO
-    view = view_of(run, verdict=verdict, waveforms=waveforms)
+    view = view_of(run, verdict=verdict, comparison=comparison, extra=extra, waveforms=waveforms)
     clips = _clips(run) if audio else {}
     target = path or run.path / "report.html"
     write_text(target, render_html(view, prints=draw_charts(view), audio=clips))
@@ -124,11 +130,12 @@ def report(options: argparse.Namespace) -> int:
             if chosen == "trace"
             else "report: --trial goes with --format trace"
         )
+    comparison, extra = _compared(run, options.by)
     if chosen == "html":
-        path, _ = write_html(run, output, audio=options.audio)
+        path, _ = write_html(run, output, audio=options.audio, comparison=comparison, extra=extra)
         print(path)
         return 0
-    view = view_of(run)
+    view = view_of(run, comparison=comparison, extra=extra)
     if chosen == "parquet":
         path = output or run.path / "trials.parquet"
         write_parquet(view, path)
@@ -141,6 +148,20 @@ def report(options: argparse.Namespace) -> int:
         write_text(output, text)
         print(output)
     return 0
+
+
+def _compared(run: Run, by: By | None) -> tuple[Comparison | None, tuple[PlainTable, ...]]:
+    """Return the comparison that was asked for, and what else the run decides."""
+    from harness.cli.compare import decision_tables
+
+    if len(run.plan.suite.candidates) < 2:
+        if by is not None:
+            raise ConfigurationError(f"report: --by {by}: {run.name} has one candidate only")
+        return None, ()
+    measured = measured_run(run)
+    if not measured.trials:
+        return None, ()
+    return (None if by is None else compare_within(measured, by=by)), decision_tables(measured)
 
 
 def _rendered(run: Run, view: ReportView, chosen: str, trial: str | None) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.analysis.comparison import Comparison
 from harness.analysis.selferror import join_truth, self_errors
 from harness.analysis.summary import emulated_stages, summarise
 from harness.analysis.validity import RunFacts, cautions
@@ -33,17 +34,35 @@ def _minute(stamp: str) -> str:
     return f"{stamp[:10]} {stamp[11:16]} UTC" if len(stamp) > 16 else stamp
 
 
-def view_of(run: Run, *, verdict: VerdictView | None = None, waveforms: bool = False) -> ReportView:
+def view_of(
+    run: Run,
+    *,
+    verdict: VerdictView | None = None,
+    comparison: Comparison | None = None,
+    extra: tuple[PlainTable, ...] = (),
+    waveforms: bool = False,
+) -> ReportView:
     """Return everything that the report of a run shows."""
-    return build_view(run_data(run, verdict=verdict, waveforms=waveforms))
+    return build_view(
+        run_data(run, verdict=verdict, comparison=comparison, extra=extra, waveforms=waveforms)
+    )
 
 
-def run_data(run: Run, *, verdict: VerdictView | None = None, waveforms: bool = False) -> RunData:
+def run_data(
+    run: Run,
+    *,
+    verdict: VerdictView | None = None,
+    comparison: Comparison | None = None,
+    extra: tuple[PlainTable, ...] = (),
+    waveforms: bool = False,
+) -> RunData:
     """Return a run and its analysis.
 
     Args:
         run: is read from its folder.
         verdict: where it was gated.
+        comparison: shown in place of that of the run's candidates.
+        extra: further tables.
         waveforms: draw speech and replies, for which their audio is read once.
     """
     plan = run.plan
@@ -76,6 +95,8 @@ def run_data(run: Run, *, verdict: VerdictView | None = None, waveforms: bool = 
         seed=plan.seed,
         ended=ended,
         verdict=verdict,
+        comparison=comparison,
+        extra=extra,
         speech_peaks=speech,
         reply_peaks=replies,
         self_error=_self_error(run, trials),

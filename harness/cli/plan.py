@@ -1,0 +1,56 @@
+"""``turnbench plan``: how many trials a wanted detectable change needs."""
+
+import argparse
+import json
+from pathlib import Path
+
+from harness.analysis.definitions import METRICS
+from harness.analysis.estimate import Unsupported
+from harness.analysis.plan import TrialPlan
+from harness.analysis.standings import plan_run
+from harness.cli.compare import as_json
+from harness.cli.console import make_console
+from harness.cli.measured import measured_run
+from harness.errors import ConfigurationError
+from harness.report.decisions import plan_table
+from harness.report.format import percent
+from harness.report.terminal import plain_table
+from harness.store.runs import find_run, open_run
+from harness.store.table import nearest
+
+__all__ = ["plan"]
+
+_INCONCLUSIVE = 3
+
+
+def plan(options: argparse.Namespace) -> int:
+    """Say how many trials a wanted change needs, from a pilot run's spread."""
+    if options.metric not in METRICS:
+        raise ConfigurationError(
+            f"--metric {options.metric}: there is none; {nearest(options.metric, METRICS)}"
+        )
+    if not 1 < options.change <= 100:
+        raise ConfigurationError(
+            f"--change {options.change:g}: give an increase, as 10%, or a ratio above 1, as 1.1"
+        )
+    run = measured_run(open_run(find_run(options.run, reports=Path(options.out))))
+    found: dict[str, TrialPlan | Unsupported] = {
+        each.name: plan_run(
+            run,
+            each.name,
+            options.metric,
+            options.change,
+            statistic=options.statistic,
+            utterances=options.utterances,
+            budgets=options.budgets,
+        )
+        for each in run.suite.candidates
+    }
+    if options.json:
+        print(json.dumps(as_json(found), ensure_ascii=False, indent=1))
+    else:
+        change = percent(options.change - 1.0)
+        title = f"To see {METRICS[options.metric].title} {options.statistic} change by {change}"
+        make_console().print(plain_table(plan_table(found, title)))
+    answered = any(isinstance(each, TrialPlan) for each in found.values())
+    return 0 if answered else _INCONCLUSIVE
