@@ -45,7 +45,8 @@ def on_speech_event(recorder: Recorder, event: stt.SpeechEvent | str) -> None:
         received_ns = best.metadata.get("received_ns") if best and best.metadata else None
         received = recorder.received.get(received_ns) if received_ns is not None else None
         recorder.transcripts.append(
-            TranscriptEvent(at, received, kind, best.text if best is not None else "")
+            # A plugin may hand on what a provider sent instead of a text.
+            TranscriptEvent(at, received, kind, (best.text or "") if best is not None else "")
         )
         if event.request_id:
             recorder.stt_facts["request_id"] = event.request_id
