@@ -32,6 +32,8 @@ _BY_STATUS = {
     422: FailureKind.BAD_REQUEST,
     429: FailureKind.RATE_LIMITED,
 }
+_UNREADABLE = (TypeError, ValueError, LookupError, AttributeError)
+"""What reading an answer raises that is not as the protocol has it."""
 _OK = 200
 _CLIENT = 400
 _SERVER = 500
@@ -90,6 +92,10 @@ def _kind_of(error: BaseException) -> tuple[FailureKind, int | None]:
             return FailureKind.RESET, None
         if isinstance(each, json.JSONDecodeError):
             return FailureKind.MALFORMED, None
+    wrapped = any(isinstance(each, APIConnectionError) for each in chain)
+    if wrapped and any(isinstance(each, _UNREADABLE) for each in chain):
+        # A plugin that stumbles over an answer calls it a connection error.
+        return FailureKind.MALFORMED, None
     for each in chain:
         if isinstance(each, APIStatusError):
             return FailureKind.STREAM_ERROR, each.status_code
