@@ -121,6 +121,22 @@ def _cases() -> list[Case]:
         Case(provider="openai", stage=Stage.STT, fault=fault, kind=kind)
         for fault, kind in rest.items()
     ]
+    # Over a socket nothing tells an answer that never comes from one that is late.
+    socket = {
+        **_HEARD,
+        F.STALL: K.NO_TRANSCRIPT,
+        F.WRONG_CONTENT_TYPE: K.MALFORMED,
+    }
+    cases += [
+        Case(
+            provider="openai",
+            stage=Stage.STT,
+            fault=fault,
+            kind=kind,
+            options={"realtime": True},
+        )
+        for fault, kind in socket.items()
+    ]
     return cases
 
 
