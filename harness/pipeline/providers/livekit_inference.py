@@ -189,9 +189,10 @@ def _trigger(provider: str) -> Any:
 
 def _tts_facts(data: Payload) -> dict[str, Any]:
     message = json_object(data) or {}
-    if message.get("type") == "done" and isinstance(message.get("session_id"), str):
-        return {"session_id": message["session_id"]}
-    return {}
+    # The greeting's is the socket's; a reply may be hung up on before it is done.
+    own = message.get("type") in ("output_audio", "done")
+    name = message.get("session_id")
+    return {"session_id": name} if own and isinstance(name, str) else {}
 
 
 def _speak_dialect(model: str) -> SpeakDialect:
