@@ -6,9 +6,13 @@ pooled rate divides the errors of all utterances by the words of all utterances;
 from resampling utterances.
 
 The normaliser is versioned: figures of different :data:`NORMALISER_VERSION` are not compared. Raw
-text stays with the caller. English is normalised by ``harness.analysis.english``. Other languages
-get Unicode NFKC, case folding and no punctuation; numbers there are compared as they are written.
-Chinese, Japanese, Thai and their like, which write no spaces, are scored by character (CER).
+text stays with the caller. English is normalised by ``harness.analysis.english``; German, French
+and Spanish by ``harness.analysis.european``. Other languages get Unicode NFKC, case folding and no
+punctuation; numbers there are compared as they are written, in Chinese and Japanese too (三 is not
+3), where simplified and traditional characters, or kanji and kana, also stay apart. Chinese,
+Japanese, Thai and their like, which write no spaces, are scored by character (CER).
+
+Version 2: numbers and fillers of German, French and Spanish. Version 1: English alone.
 
 What is not a score: an utterance without any transcript is :class:`NoTranscript`, neither 0 nor 1.
 An empty reference ("expect no words") is legal: every word heard is an insertion, none is perfect.
@@ -26,6 +30,7 @@ from numpy.typing import ArrayLike
 
 from harness.analysis.english import english_tokens
 from harness.analysis.estimate import Estimate, Unsupported
+from harness.analysis.european import NUMBERED, numbered_tokens
 from harness.analysis.resample import estimate_ratio_of_sums
 
 __all__ = [
@@ -44,7 +49,7 @@ __all__ = [
     "unit_of",
 ]
 
-NORMALISER_VERSION = "1"
+NORMALISER_VERSION = "2"
 
 Unit = Literal["word", "character"]
 OpKind = Literal["equal", "substitute", "delete", "insert"]
@@ -168,11 +173,13 @@ def normalise(text: str, language: str = "en", *, drop_fillers: bool = True) -> 
     Args:
         text: a raw transcript or reference.
         language: a BCP 47 tag; only the primary subtag counts.
-        drop_fillers: leave out hesitations (English only).
+        drop_fillers: leave out hesitations (English, German, French and Spanish).
     """
     primary = _primary(language)
     if primary == "en":
         return english_tokens(text, drop_fillers=drop_fillers)
+    if primary in NUMBERED:
+        return numbered_tokens(text, primary, drop_fillers=drop_fillers)
     words = _folded(text).split()
     return tuple("".join(words)) if primary in _BY_CHARACTER else tuple(words)
 
@@ -233,7 +240,7 @@ def score(
         hypothesis: the transcript; None when none arrived. A blank one is a transcript: it deletes
             every word.
         language: a BCP 47 tag.
-        drop_fillers: leave out hesitations on both sides (English only).
+        drop_fillers: leave out hesitations on both sides, where the language has a list.
     """
     unit = unit_of(language)
     left = normalise(reference, language, drop_fillers=drop_fillers)

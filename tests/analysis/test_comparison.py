@@ -310,7 +310,7 @@ class TestRuns:
         assert [each.rate for each in found.rates] == ["failures"]
         assert found.correct is None
         assert any("llm_ttft: its definition changed" in each for each in found.refused)
-        assert any("normaliser 1" in each for each in found.refused)
+        assert any("normaliser 2" in each for each in found.refused)
 
     def test_candidates(self) -> None:
         """Candidates of one run alone are named; without a common one it is a mistake."""
