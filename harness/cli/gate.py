@@ -16,7 +16,7 @@ from harness.cli.console import make_console, safe
 from harness.cli.looks import judged_part
 from harness.cli.measured import measured_run
 from harness.cli.results import write_html, write_text
-from harness.domain.suite import BudgetKind
+from harness.domain.suite import BudgetKind, Suite
 from harness.errors import ConfigurationError
 from harness.report.format import DASH, Unit, quantity
 from harness.report.junit import render_junit
@@ -27,7 +27,15 @@ from harness.report.view import ReportView
 from harness.store.baselines import read_baseline, write_baseline
 from harness.store.runs import Run, find_run, open_run
 
-__all__ = ["baseline", "gate", "gate_document", "judge_run", "print_verdict", "write_outputs"]
+__all__ = [
+    "baseline",
+    "gate",
+    "gate_document",
+    "held_baseline",
+    "judge_run",
+    "print_verdict",
+    "write_outputs",
+]
 
 USEFUL_RUNS = 5
 
@@ -68,14 +76,29 @@ def judge_run(run: Run, file: str | None) -> GateVerdict:
     Raises:
         ConfigurationError: a budget cannot be judged, or the baseline is not there.
     """
-    suite = run.plan.suite
+    held = held_baseline(run.plan.suite, file)
+    part, level = judged_part(run)
+    return judge(part, baseline=held, alpha=level)
+
+
+def held_baseline(suite: Suite, file: str | None) -> Baseline | None:
+    """Return the stored baseline that a suite is judged against; None where none is needed.
+
+    Raises:
+        ConfigurationError: a budget needs one and none is named, or it cannot be read.
+    """
     stored = any(
         each.kind is BudgetKind.RELATIVE and each.reference is None for each in suite.budgets
     )
     named = file if file is not None else (suite.baseline if stored else None)
-    held = None if named is None else read_baseline(Path(named)).baseline
-    part, level = judged_part(run)
-    return judge(part, baseline=held, alpha=level)
+    if named is not None:
+        return read_baseline(Path(named)).baseline
+    if stored:
+        raise ConfigurationError(
+            f"{suite.name}: a budget limits a ratio to a stored baseline, and none is named: give "
+            "--baseline FILE, or put baseline = FILE into the suite"
+        )
+    return None
 
 
 def gate_document(verdict: GateVerdict, code: int) -> dict[str, Any]:

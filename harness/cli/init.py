@@ -1,4 +1,4 @@
-"""``turnbench init``: a suite, a dataset folder and a workflow in the user's own repository."""
+"""``turnbench init``: suites, a dataset folder and a workflow in the user's own repository."""
 
 import argparse
 import re
@@ -24,16 +24,26 @@ _SUITE = "bench/agent.toml"
 _IGNORE = "/reports/\n.env\n"
 
 _WORKFLOW = """\
-# Latency of the voice agent, without keys: a loopback gateway stands in for the providers.
-name: turnbench
+# The gate: this agent against the agent on the main branch, measured side by side. No keys: a
+# loopback gateway stands in for the providers.
+name: turnbench gate
+
 on:
   pull_request:
+  workflow_dispatch:
   schedule:
     - cron: "17 3 * * *"
+
 permissions:
   contents: read
+
+concurrency:
+  group: gate-${{ github.ref }}
+  cancel-in-progress: true
+
 jobs:
-  bench:
+  gate:
+    if: github.event_name != 'schedule'
     runs-on: ubuntu-latest
     timeout-minutes: 20
     steps:
@@ -41,20 +51,55 @@ jobs:
       - uses: actions/setup-python@v5
         with:
           python-version: "3.12"
-      - run: pip install turnbench
-      - run: turnbench run bench/agent.toml
-      # Nightly, against the real providers: put the keys into the repository's secrets.
-      # - if: github.event_name == 'schedule'
-      #   run: turnbench run bench/agent.toml --via live --yes
-      #   env:
-      #     OPENADAPTER_API_KEY: ${{ secrets.OPENADAPTER_API_KEY }}
-      #     PARAKEET_API_KEY: ${{ secrets.PARAKEET_API_KEY }}
+      - run: python -m pip install "turnbench[espeak]"
+      # Exit 1 is a regression and stops the merge. So does 3, "cannot tell": add
+      # --allow-inconclusive to let it pass; the summary still says INCONCLUSIVE.
+      - name: Gate
+        run: >-
+          turnbench run bench/gate.toml --gate
+          --markdown "$GITHUB_STEP_SUMMARY"
+          --junit reports/gate.xml
       - uses: actions/upload-artifact@v4
-        if: always()
+        if: ${{ !cancelled() }}
         with:
-          name: turnbench
+          name: gate
           path: reports/
+          if-no-files-found: warn
+
+  # Nightly, against the real providers. Put the keys into the repository's secrets and set its
+  # variable TURNBENCH_LIVE to true; a key that is missing stops the run before anything is asked.
+  live:
+    if: github.event_name == 'schedule' && vars.TURNBENCH_LIVE == 'true'
+    runs-on: ubuntu-latest
+    timeout-minutes: 60
+    steps:
+      - uses: actions/checkout@v4
+      - uses: actions/setup-python@v5
+        with:
+          python-version: "3.12"
+      - run: python -m pip install turnbench
+      - name: Measure
+        run: turnbench run bench/agent.toml --via live --yes
+        env:
+          OPENADAPTER_API_KEY: ${{ secrets.OPENADAPTER_API_KEY }}
+          PARAKEET_API_KEY: ${{ secrets.PARAKEET_API_KEY }}
+      - uses: actions/upload-artifact@v4
+        if: ${{ !cancelled() }}
+        with:
+          name: live
+          path: reports/
+          if-no-files-found: warn
 """
+
+
+def _gate_suite() -> str:
+    """Return the shipped gate as a user's own: without a baseline, which is the shipped agent's."""
+    text = (shipped_folder("bench") / "gate.toml").read_text(encoding="utf-8")
+    text = re.sub(r"^baseline = [^\n]*\n", "", text, count=1, flags=re.MULTILINE)
+    text = re.sub(r"\n# What slows both sides alike.*\Z", "", text, count=1, flags=re.DOTALL)
+    return text.replace(
+        "`turnbench run gate --gate`, or `nox -s gate`", "`turnbench run bench/gate.toml --gate`"
+    )
 
 
 def init(options: argparse.Namespace) -> int:
@@ -69,8 +114,9 @@ def init(options: argparse.Namespace) -> int:
     )
     files = {
         folder / "bench" / "agent.toml": suite,
+        folder / "bench" / "gate.toml": _gate_suite(),
         folder / "datasets" / "README.md": _DATASET_README,
-        folder / ".github" / "workflows" / "turnbench.yml": _WORKFLOW,
+        folder / ".github" / "workflows" / "turnbench-gate.yml": _WORKFLOW,
     }
     there = [path for path in files if path.exists()]
     if there and not options.force:

@@ -96,6 +96,11 @@ def _prepare(options: argparse.Namespace) -> _Job:
         raise ConfigurationError(
             f"{options.suite}: has no [[budget]]; an empty gate would pass anything"
         )
+    if _gated(options):
+        from harness.cli.gate import held_baseline
+
+        # A baseline that is missing is said now, not when all has been measured.
+        held_baseline(suite, options.baseline)
     seed = suite.seed if suite.seed is not None else secrets.randbelow(2**31)
     keys = make_plan(suite, [each.id for each in selection.utterances], seed)
     places = {id(dataset): index for index, dataset in enumerate(selection.datasets)}
