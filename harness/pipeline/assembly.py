@@ -56,6 +56,11 @@ _FACT_HEADERS = (
     "x-speko-model",
     "x-speko-scores-run-id",
     "x-ratelimit-remaining-requests",
+    "x-livekit-request-id",
+    "x-livekit-inference-rpm-limit",
+    "x-livekit-inference-rpm-used",
+    "x-livekit-inference-tpm-limit",
+    "x-livekit-inference-tpm-used",
     "retry-after",
     "content-type",
 )
