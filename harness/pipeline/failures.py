@@ -114,6 +114,10 @@ def failure_of(stage: Stage, error: BaseException, redact: Redact) -> Failure:
     # livekit's status errors print all their fields; the sentence is in `message`.
     words = getattr(error, "message", None)
     said = (words if isinstance(words, str) else str(error)).strip() or type(error).__name__
+    if kind is FailureKind.MALFORMED and isinstance(error, APIConnectionError):
+        # livekit's own words are "Connection error."; the cause says what could not be read.
+        cause = next((each for each in _causes(error) if isinstance(each, _UNREADABLE)), None)
+        said = said if cause is None else f"{type(cause).__name__}: {cause}"
     first = said.splitlines()[0][:300]
     return Failure(stage=stage, kind=kind, message=redact(first), status=status)
 
