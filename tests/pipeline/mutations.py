@@ -1,11 +1,13 @@
 """Damaging messages, as networks, proxies and servers in trouble do."""
 
+import json
 import random
 import re
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
-__all__ = ["cut", "mutate"]
+__all__ = ["cut", "mutate", "strictly"]
 
 _VALUES = (
     b"null", b"true", b"[]", b"{}", b'""', b"0", b"-1", b"1e999", b"NaN", b"9" * 5000,
@@ -76,3 +78,28 @@ def cut(data: bytes, rng: random.Random) -> list[bytes]:
     places = sorted(rng.randrange(len(data) + 1) for _ in range(rng.randint(0, 6)))
     edges = [0, *places, len(data)]
     return [data[a:b] for a, b in pairwise(edges) if b > a]
+
+
+def strictly(data: bytes) -> list[dict[str, Any]] | None:
+    """Return the events of a stream that no strict client could object to; None if one could."""
+    events: list[dict[str, Any]] = []
+    for line in data.split(b"\n"):
+        line = line.removesuffix(b"\r")  # noqa: PLW2901
+        if not line.strip() or line.startswith((b":", b"event:", b"id:", b"retry:")):
+            continue
+        if not line.startswith(b"data:"):
+            return None
+        body = line[5:].strip()
+        if body == b"[DONE]":
+            events.append({"done": True})
+            continue
+        if not body:
+            continue
+        try:
+            event = json.loads(body)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(event, dict):
+            return None
+        events.append(event)
+    return events

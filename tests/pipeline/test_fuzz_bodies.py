@@ -16,7 +16,7 @@ from harness.pipeline.bodies import read_chat, read_speech
 from harness.pipeline.failures import chat_failure, failure_of, speech_failure, status_kind
 from harness.pipeline.recording import Chunk, Exchange, stamp
 from harness.pipeline.uploads import read_heard
-from tests.pipeline.mutations import cut, mutate
+from tests.pipeline.mutations import cut, mutate, strictly
 
 ROUNDS = int(os.environ.get("TURNBENCH_FUZZ", "10000"))
 
@@ -40,6 +40,12 @@ def _chunk(delta: Mapping[str, Any], finish: str | None = None) -> dict[str, Any
     }
 
 
+USAGE = {
+    "prompt_tokens": 4,
+    "completion_tokens": 5,
+    "total_tokens": 9,
+    "completion_tokens_details": {"reasoning_tokens": 1},
+}
 CHAT = (
     b": keep-alive\n\n"
     + _sse(
@@ -47,7 +53,7 @@ CHAT = (
         _chunk({"reasoning_content": "Hm."}),
         *(_chunk({"content": each}) for each in ("Your ", "lights ", "are ", "on.")),
         _chunk({}, "stop"),
-        {"choices": [], "model": "Kimi-K2.5", "usage": {"total_tokens": 9, "details": {"a": 1}}},
+        {"id": "chatcmpl-1", "choices": [], "model": "Kimi-K2.5", "usage": USAGE},
     )
     + b"data: [DONE]\n\n"
 )
@@ -80,31 +86,6 @@ def exchange(
     return found
 
 
-def _strictly(data: bytes) -> list[dict[str, Any]] | None:
-    """Return the events of a stream that no strict client could object to; None if one could."""
-    events: list[dict[str, Any]] = []
-    for line in data.split(b"\n"):
-        line = line.removesuffix(b"\r")  # noqa: PLW2901
-        if not line.strip() or line.startswith((b":", b"event:", b"id:", b"retry:")):
-            continue
-        if not line.startswith(b"data:"):
-            return None
-        body = line[5:].strip()
-        if body == b"[DONE]":
-            events.append({"done": True})
-            continue
-        if not body:
-            continue
-        try:
-            event = json.loads(body)
-        except (ValueError, RecursionError):
-            return None
-        if not isinstance(event, dict):
-            return None
-        events.append(event)
-    return events
-
-
 def test_whole_bodies_are_good() -> None:
     """What is not damaged is no failure, in whatever pieces it comes."""
     rng = random.Random(0)
@@ -131,7 +112,7 @@ def test_damaged_chats() -> None:
             assert failure.message
             continue
         good += 1
-        events = _strictly(data)
+        events = strictly(data)
         assert events is not None, data
         assert not any(event.get("error") for event in events), data
         ends = [
@@ -159,7 +140,7 @@ def test_damaged_speech_events() -> None:
         if speech_failure(found, body, _plain) is not None:
             continue
         good += 1
-        events = _strictly(data)
+        events = strictly(data)
         assert events is not None, data
         assert any("done" in each or each.get("type") == "speech.audio.done" for each in events)
         for event in events:
