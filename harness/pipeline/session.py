@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from livekit.agents import llm, stt, tts, utils, voice
+from livekit.agents import NOT_GIVEN, llm, stt, tts, utils, voice
 from livekit.agents.inference import VAD, TurnDetector
 from livekit.agents.voice.agent_session import SessionConnectOptions
 
@@ -99,12 +99,18 @@ class SessionPerformer(Base):
     """Performs utterances through a real AgentSession."""
 
     driver = "session"
+    _history: llm.ChatContext | None = None
+    """What has been said in earlier trials, where the suite lets the context grow."""
 
     def _session(
         self, candidate: Candidate, clients: Any
     ) -> tuple[voice.AgentSession[Any], voice.Agent]:
         options = self._suite.session
-        agent = voice.Agent(instructions=candidate.instructions)
+        growing = options.context == "growing" and self._history is not None
+        agent = voice.Agent(
+            instructions=candidate.instructions,
+            chat_ctx=self._history.copy() if growing else NOT_GIVEN,  # type: ignore[union-attr]
+        )
         connect = connect_options(self._suite)
         conn_options = SessionConnectOptions(
             stt_conn_options=connect, llm_conn_options=connect, tts_conn_options=connect
@@ -186,6 +192,8 @@ class SessionPerformer(Base):
                 probe_activity(agent, recorder)
                 origin = source.begin()
                 failure = await self._converse(recorder, source, sink, utterance, origin, session)
+                if self._suite.session.context == "growing":
+                    self._history = agent.chat_ctx.copy(exclude_instructions=True)
             except TimeoutError:
                 failure = Failure(
                     stage=Stage.HARNESS,

@@ -123,6 +123,9 @@ def missing_keys(suite: Suite, environ: Mapping[str, str] | None = None) -> tupl
     values = os.environ if environ is None else environ
     users: dict[tuple[str, str], list[str]] = {}
     for candidate in suite.candidates:
+        if candidate.agent is not None:
+            # The user's own agent brings its own clients, and reads its own keys.
+            continue
         for stage in (Stage.STT, Stage.LLM, Stage.TTS):
             settings = candidate.stage(stage)
             if settings is None or settings.provider not in PROVIDERS:
