@@ -122,7 +122,8 @@ class SessionOptions:
         tts_format: the audio format asked of the TTS.
         max_retries: of each provider's call.
         request_timeout_s: livekit's time-out of one provider call.
-        context: "fresh" for each trial, or "growing" within one session.
+        context: "fresh" for each trial, or "growing": each trial of a candidate goes on from
+            the one before (one trial at a time).
         connection: "warm" (after a warm-up trial) or "cold" (new clients for each trial).
     """
 
@@ -290,6 +291,7 @@ class Suite:
         keep_audio: store the replies' audio.
         conditions: what every utterance is heard under, one after another; none plays the
             recordings as they are.
+        intelligibility: the recogniser that `turnbench intelligibility` has the replies heard by.
     """
 
     name: str
@@ -314,6 +316,7 @@ class Suite:
     wer_limit: float = 0.2
     keep_audio: bool = True
     conditions: tuple[Condition, ...] = ()
+    intelligibility: StageSettings | None = None
     baseline: str | None = None
 
     def __post_init__(self) -> None:
@@ -341,6 +344,11 @@ class Suite:
         ):
             if not low <= value <= high:
                 problems.append(f"{key}: {value} lies outside {low}…{high}")
+        if self.session.context == "growing" and self.concurrency > 1:
+            problems.append(
+                "session.context: a growing context has one trial at a time, "
+                f"not {self.concurrency}; set concurrency = 1"
+            )
         if self.frame_ms not in (10, 20):
             problems.append(f"frame_ms: {self.frame_ms} is neither 10 nor 20")
         if self.trailing not in ("silence", "room"):
