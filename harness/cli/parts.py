@@ -11,7 +11,7 @@ from harness.domain.suite import Driver, Suite, Via
 from harness.domain.utterance import Dataset, Utterance
 from harness.gateway.config import GatewayConfig
 from harness.store.environment import redact
-from harness.store.manifest import audio_path
+from harness.store.selection import readable_audio
 
 __all__ = ["Gateway", "gateway_for", "performers_for", "write_gateway_manifest"]
 
@@ -37,7 +37,7 @@ def write_gateway_manifest(
     """Write the utterances that the gateway's oracle knows, of all datasets of a run in one.
 
     Args:
-        path: the file.
+        path: the file, in the run's folder.
         utterances: by id.
         conditioned: the names and files of recordings under conditions, and whose they are.
     """
@@ -52,7 +52,7 @@ def write_gateway_manifest(
         json.dumps(
             {
                 "id": name,
-                "audio": str(audio_path(dataset, utterance).resolve()),
+                "audio": str(readable_audio(path.parent, dataset, utterance).resolve()),
                 "text": utterance.text or "",
             },
             ensure_ascii=False,

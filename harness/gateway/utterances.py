@@ -43,7 +43,7 @@ def read_utterances(manifest: Path) -> tuple[KnownUtterance, ...]:
         ConfigurationError: with all mistakes of the manifest, each naming its line.
     """
     try:
-        lines = manifest.read_text(encoding="utf-8").splitlines()
+        lines = manifest.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{manifest}: cannot be read: {error}") from error
     problems: list[str] = []

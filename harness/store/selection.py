@@ -4,19 +4,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import soundfile
+
 from harness.domain.condition import Condition
 from harness.domain.driver import PlayableUtterance
 from harness.domain.suite import DatasetChoice, Suite
 from harness.domain.trial import recording_name
 from harness.domain.utterance import Dataset, Utterance
 from harness.errors import ConfigurationError
-from harness.store.audio import Samples, load_audio, to_pipeline
-from harness.store.conditions import apply_condition, read_noises
+from harness.store.audio import PIPELINE_RATE, Samples, load_audio, to_pipeline, write_flac
+from harness.store.conditions import HEARD, apply_condition, read_noises
 from harness.store.manifest import audio_path, read_dataset
 from harness.store.shipped import shipped_folder, shipped_names
 from harness.store.table import nearest
 
-__all__ = ["Selection", "dataset_folder", "select_utterances"]
+__all__ = ["Selection", "dataset_folder", "readable_audio", "select_utterances"]
+
+_COMMON = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".sph"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +172,29 @@ def _pick(dataset: Dataset, choice: DatasetChoice) -> list[Utterance]:
             raise ConfigurationError(problems)
         picked = [known[each] for each in choice.ids]
     return picked if choice.limit is None else spread(picked, choice.limit)
+
+
+def readable_audio(run: Path, dataset: Dataset, utterance: Utterance) -> Path:
+    """Return a file of the recording that the gateway can read as the pipeline hears it.
+
+    That is the recording itself, or, where it takes more than soundfile's common formats or one of
+    several channels, what was decoded of it, written to the run's folder.
+
+    Raises:
+        ConfigurationError: it cannot be written.
+    """
+    path = audio_path(dataset, utterance)
+    if path.suffix.lower() in _COMMON and utterance.channel is None:
+        return path
+    decoded = run / HEARD / f"{utterance.id}.flac"
+    if not decoded.exists():
+        samples = to_pipeline(load_audio(path, channel=utterance.channel))
+        try:
+            decoded.parent.mkdir(parents=True, exist_ok=True)
+            write_flac(decoded, samples, PIPELINE_RATE)
+        except (OSError, soundfile.LibsndfileError) as error:
+            raise ConfigurationError(f"{decoded}: cannot be written: {error}") from error
+    return decoded
 
 
 def _playable(dataset: Dataset, utterance: Utterance) -> PlayableUtterance:
