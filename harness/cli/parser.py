@@ -202,6 +202,21 @@ def _add_results(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     _add_reports(parser)
     _add_json(parser)
 
+    parser = _verb(
+        verbs,
+        "intelligibility",
+        "intelligibility:intelligibility",
+        "transcribe a run's replies again and score them (tts_wer)",
+    )
+    parser.add_argument("run", metavar="RUN", help="a run's folder or name, or latest")
+    parser.add_argument(
+        "--provider", metavar="NAME", help="the recogniser (default: the suite's [intelligibility])"
+    )
+    parser.add_argument("--model", metavar="NAME", help="its model")
+    parser.add_argument("--profile", metavar="NAME", help="its profile, through the gateway")
+    parser.add_argument("--concurrency", metavar="N", type=_positive, help="replies at once")
+    _add_reports(parser)
+
     parser = _verb(verbs, "compare", "compare:compare", "compare candidates, or two runs")
     parser.add_argument("runs", metavar="RUN", nargs="+", help="one run, or two")
     parser.add_argument(
@@ -324,7 +339,7 @@ def _add_setup(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "overhead:overhead",
         "measure the harness's own error on this machine",
         "Play trials against the gateway's profile of constant delays and compare what was marked\n"
-        "with what the gateway did, on one clock. Takes about ten minutes; --quick half a minute.",
+        "with what the gateway did, on one clock. Takes about twelve minutes; --quick half a minute.",
     )
     parser.add_argument("--quick", action="store_true", help="a few trials, as doctor does")
     parser.add_argument("--output", metavar="FILE", help="write the result as JSON")

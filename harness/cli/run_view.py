@@ -15,9 +15,11 @@ from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
 from harness.report.assemble import build_view
 from harness.report.inputs import RunData, peaks_of
+from harness.report.intelligibility import intelligibility_table
 from harness.report.verdicts import self_error_table
 from harness.report.view import PlainTable, ReportView, VerdictView
 from harness.store.audio import load_audio, to_pipeline
+from harness.store.heard_replies import read_heard
 from harness.store.plans import RunPlan
 from harness.store.replies import read_reply
 from harness.store.runs import Run
@@ -80,6 +82,8 @@ def run_data(
         wer_limit=plan.suite.wer_limit,
         warm=plan.suite.session.connection == "warm",
     )
+    heard, recogniser = read_heard(run.path)
+    replies_heard = intelligibility_table(heard, recogniser, trials)
     speech, replies = _peaks(run, trials) if waveforms else ({}, {})
     return RunData(
         run=run.name,
@@ -96,7 +100,7 @@ def run_data(
         ended=ended,
         verdict=verdict,
         comparison=comparison,
-        extra=extra,
+        extra=extra if replies_heard is None else (*extra, replies_heard),
         speech_peaks=speech,
         reply_peaks=replies,
         self_error=_self_error(run, trials),

@@ -58,6 +58,7 @@ from harness.store.audio import (
 )
 
 __all__ = [
+    "HEARD",
     "apply_condition",
     "decode_g711",
     "encode_g711",
@@ -71,6 +72,8 @@ _Floats = npt.NDArray[np.float64]
 _Bytes = npt.NDArray[np.uint8]
 
 HEARD: Final = "heard"
+"""The folder of a run that holds recordings as they were played."""
+
 NANOSECONDS: Final = 1_000_000_000
 TELEPHONE_RATE: Final = 8_000
 PACKET: Final = PIPELINE_RATE * PACKET_MS // 1000

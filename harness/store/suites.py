@@ -215,6 +215,11 @@ class _SuiteReader:
                 if (found := read_condition(table, path=self.path, finish=self.finish)) is not None
             ),
             "datasets": tuple(self.dataset(table) for table in top.tables("dataset")),
+            "intelligibility": (
+                self.stage(top.table("intelligibility"), Stage.STT)
+                if top.has("intelligibility")
+                else None
+            ),
             "session": self.session(top.table("session")),
             "gateway": self.gateway(top.table("gateway")),
             "timeouts": self.timeouts(top.table("timeouts")),
@@ -443,20 +448,24 @@ class _SuiteReader:
         except ConfigurationError as error:
             self.top.problems.extend(f"gateway.profiles: {line}" for line in error.problems)
             return
-        for number, table in enumerate(_tables(self.top.take("candidate")), start=1):
-            for stage in SCRIPTED_STAGES:
-                inner = table.get(stage.value)
-                name = inner.get("profile") if isinstance(inner, Mapping) else None
-                if not isinstance(name, str) or not name.strip():
-                    continue
-                where = f"candidate[{number}].{stage.value}.profile"
-                able = [each for each, stages in known.items() if stage in stages]
-                if name not in known:
-                    self.top.problem(where, f"{name!r} is unknown; {nearest(name, able)}")
-                elif name not in able:
-                    self.top.problem(
-                        where, f"{name!r} does not serve {stage.value}; {nearest(name, able)}"
-                    )
+        named = [
+            (f"candidate[{number}].{stage.value}", table.get(stage.value), stage)
+            for number, table in enumerate(_tables(self.top.take("candidate")), start=1)
+            for stage in SCRIPTED_STAGES
+        ]
+        named.append(("intelligibility", self.top.take("intelligibility"), Stage.STT))
+        for path, inner, stage in named:
+            name = inner.get("profile") if isinstance(inner, Mapping) else None
+            if not isinstance(name, str) or not name.strip():
+                continue
+            where = f"{path}.profile"
+            able = [each for each, stages in known.items() if stage in stages]
+            if name not in known:
+                self.top.problem(where, f"{name!r} is unknown; {nearest(name, able)}")
+            elif name not in able:
+                self.top.problem(
+                    where, f"{name!r} does not serve {stage.value}; {nearest(name, able)}"
+                )
 
     def check_metrics(self, budgets: Iterable[Budget], metrics: Collection[str]) -> None:
         """Note budgets of metrics that do not exist."""
@@ -540,6 +549,11 @@ def suite_document(suite: Suite) -> dict[str, Any]:
             for each in suite.datasets
         ],
         **(
+            {"intelligibility": _stage_document(suite.intelligibility)}
+            if suite.intelligibility is not None
+            else {}
+        ),
+        **(
             {"condition": [condition_document(each) for each in suite.conditions]}
             if suite.conditions
             else {}
@@ -576,16 +590,20 @@ def _candidate_document(candidate: Candidate) -> dict[str, Any]:
     for stage in SCRIPTED_STAGES:
         settings = candidate.stage(stage)
         if settings is not None:
-            document[stage.value] = {
-                **_present(
-                    provider=settings.provider,
-                    model=settings.model,
-                    voice=settings.voice,
-                    profile=settings.profile,
-                ),
-                **_plain(settings.options),
-            }
+            document[stage.value] = _stage_document(settings)
     return document
+
+
+def _stage_document(settings: StageSettings) -> dict[str, Any]:
+    return {
+        **_present(
+            provider=settings.provider,
+            model=settings.model,
+            voice=settings.voice,
+            profile=settings.profile,
+        ),
+        **_plain(settings.options),
+    }
 
 
 def _budget_document(budget: Budget) -> dict[str, Any]:

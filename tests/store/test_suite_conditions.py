@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.suite_options import with_hashes
+from harness.cli.suite_options import known_profiles, with_hashes
 from harness.domain.condition import Concealment, Condition, PacketLoss, Telephony
 from harness.domain.plan import make_plan
 from harness.errors import ConfigurationError
@@ -161,3 +161,18 @@ def test_plans_and_keys_keep_the_condition(tmp_path: Path) -> None:
     for key in keys:
         assert decode_key(json.loads(json.dumps(encode_key(key)))) == key
     assert "condition" not in encode_key(replace(keys[0], condition=""))
+
+
+def test_a_suite_names_who_hears_the_replies(tmp_path: Path) -> None:
+    """The recogniser of the replies is a stage like others: read back, and checked alike."""
+    text = '[intelligibility]\nprovider = "openadapter"\nprofile = "exact"\n'
+    suite = read_suite(write(tmp_path, SMALL + text), profiles=known_profiles)
+    assert suite.intelligibility is not None
+    assert suite.intelligibility.profile == "exact"
+    document = json.loads(json.dumps(suite_document(suite)))
+    assert parse_suite(document, source="stored").intelligibility == suite.intelligibility
+    wrong = '[intelligibility]\nprovider = "openadaptr"\nprofile = "exakt"\nvoice = "x"\n'
+    found = problems(tmp_path, SMALL + wrong)
+    assert [line.partition(":")[0] for line in found] == [
+        "intelligibility.provider", "intelligibility.voice", "intelligibility.profile",
+    ]  # fmt: skip
