@@ -54,8 +54,21 @@ def price_of(candidate: Candidate, stage: Stage, prices: Mapping[str, Price]) ->
     return prices.get(f"{settings.provider}/{model}")
 
 
-def cost_of(rows: Sequence[Row], candidate: Candidate, prices: Mapping[str, Price]) -> Cost | None:
-    """Return what trials cost; None where no stage has a price or there is no trial."""
+def cost_of(
+    rows: Sequence[Row],
+    candidate: Candidate,
+    prices: Mapping[str, Price],
+    *,
+    silence_s: Mapping[str, float] = MappingProxyType({}),
+) -> Cost | None:
+    """Return what trials cost; None where no stage has a price or there is no trial.
+
+    Args:
+        rows: the trials, measured.
+        candidate: whose they are.
+        prices: by "provider/model".
+        silence_s: by how much each condition lengthens a recording, by its name.
+    """
     stages: dict[Stage, float] = {}
     unpriced: list[Stage] = []
     uncounted = 0
@@ -70,6 +83,7 @@ def cost_of(rows: Sequence[Row], candidate: Candidate, prices: Mapping[str, Pric
         for row in rows:
             if stage is Stage.STT:
                 seconds = row.utterance.duration_s or 0.0
+                seconds += silence_s.get(row.trial.key.condition, 0.0)
                 total += seconds / 60.0 * (price.per_audio_minute or 0.0)
                 continue
             for request in _requests(row, stage):

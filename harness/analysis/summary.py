@@ -272,7 +272,14 @@ def _candidate(
         judged=len(judged),
         parts=mean_parts(falls),
         reported=disagreements(main),
-        cost=None if candidate is None else cost_of(everything, candidate, suite.prices),
+        cost=None
+        if candidate is None
+        else cost_of(
+            everything,
+            candidate,
+            suite.prices,
+            silence_s={each.name: each.silence_s for each in suite.conditions},
+        ),
         emulated=emulated,
     )
 

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from harness.analysis.breakdown import (
     UNROUTED,
     breakdown,
@@ -15,6 +17,7 @@ from harness.analysis.estimate import Estimate
 from harness.analysis.samples import Row, make_rows
 from harness.analysis.summary import statistics_of, summarise
 from harness.domain.condition import Condition, Telephony
+from harness.domain.suite import Price
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial
 from harness.report.breakdowns import breakdown_tables
@@ -160,6 +163,23 @@ def test_tables_appear_where_there_is_something_to_split() -> None:
     (table,) = breakdown_tables({"a": make_rows(heard, utterances)}, summary, suite)
     assert [row[0] for row in table.rows] == list(NAMES)
     assert "phone: g711-mulaw at 8 kHz" in table.note
+
+
+def test_added_silence_is_paid_for() -> None:
+    """What a condition adds to a recording is sent, and so billed, with it."""
+    utterances = {each.id: each for each in make_utterances(10)}
+    suite = replace(make_suite("a"), prices={"openadapter/stt-1": Price(per_audio_minute=60.0)})
+    slow = replace(
+        suite,
+        conditions=(CONDITIONS[0], replace(CONDITIONS[1], lead_silence_s=1, trail_silence_s=2)),
+    )
+    plain, longer = (
+        summarise(heard_run(), utterances, each).candidates["a"].cost for each in (suite, slow)
+    )
+    assert plain is not None
+    assert longer is not None
+    assert plain.total == pytest.approx(20 * 1.75)
+    assert longer.total == pytest.approx(20 * 1.75 + 10 * 3)
 
 
 def test_runs_under_other_conditions_are_not_compared() -> None:
