@@ -160,3 +160,44 @@ def test_measured() -> None:
         if each.largest is not None and what != "response":
             # No join with another request's truth: those lie hundreds of milliseconds apart.
             assert each.largest < 100, (driver, what, each.largest)
+
+
+SUITE = """
+name = "one"
+seed = 4
+[gateway]
+recogniser = "oracle"
+[[dataset]]
+path = "starter"
+ids = ["slt-clock"]
+[[candidate]]
+name = "exact"
+stt = { provider = "openadapter", profile = "exact" }
+llm = { provider = "openadapter", profile = "exact" }
+tts = { provider = "openadapter", profile = "exact" }
+[timeouts]
+hang_up_s = 0.1
+"""
+
+
+@pytest.mark.realtime
+@pytest.mark.timeout(60)
+def test_every_run_carries_its_own_error(tmp_path: Path) -> None:
+    """A run through the gateway shows in its report what it was itself wrong by."""
+    (tmp_path / "one.toml").write_text(SUITE, encoding="utf-8")
+    turnbench("run", "one.toml", "--no-rerun", cwd=tmp_path, check=True)
+    (path,) = (each for each in (tmp_path / "reports").iterdir() if each.is_dir())
+    report = path / "report.html"
+    text = report.read_text(encoding="utf-8")
+    assert "The harness&#39;s own error" in text
+    assert "Stamped by" in text
+    table = text[text.index("Stamped by") :]
+    for mark in ("transcript_final", "llm_first_text", "tts_first_frame", "response"):
+        assert mark in table[: table.index("</table>")]
+
+    # A run without the gateway's truth says that nothing was measured.
+    (path / "truth.jsonl").unlink()
+    turnbench("report", str(path), cwd=tmp_path, check=True)
+    text = report.read_text(encoding="utf-8")
+    assert "Stamped by" not in text
+    assert "not with this run" in text

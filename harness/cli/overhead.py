@@ -65,7 +65,7 @@ class Sizes:
 QUICK = Sizes(sessions=6, hearings=0, requests=14)
 """For ``turnbench doctor``: half a minute."""
 THOROUGH = Sizes(sessions=36, hearings=220, requests=240)
-"""Enough for the promised percentiles, with room for disturbed trials: about ten minutes."""
+"""Enough for the promised percentiles, with room for disturbed trials: about twelve minutes."""
 
 
 @dataclass(slots=True)
@@ -101,7 +101,7 @@ def overhead(options: argparse.Namespace) -> int:
     """Measure, print the table, and write the result where that is asked for."""
     sizes = QUICK if options.quick else THOROUGH
     if options.output is not None:
-        # Said now, not after ten minutes.
+        # Said now, not after twelve minutes.
         _write(Path(options.output), "")
     found = measure(sizes, progress=None if options.json else _progress)
     facts = document(found, sizes)

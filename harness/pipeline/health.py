@@ -145,12 +145,18 @@ class Watch:
                 self._stalls.append(Stall(start_ns=int(start), end_ns=int(end)))
 
     def between(self, start_ns: int, end_ns: int) -> tuple[tuple[Stall, ...], list[int]]:
-        """Return the stalls and the loop's lags in an interval."""
+        """Return the stalls and the loop's lags in an interval.
+
+        Of a lag that began before the interval only what lies within it counts: garbage is
+        collected between trials.
+        """
         self._read()
         stalls = tuple(
             each for each in self._stalls if each.end_ns > start_ns and each.start_ns < end_ns
         )
-        return stalls, [lag for at, lag in self._lags if start_ns <= at <= end_ns]
+        return stalls, [
+            min(lag, at - start_ns) for at, lag in self._lags if start_ns <= at <= end_ns
+        ]
 
     def forget_before(self, instant_ns: int) -> None:
         """Drop what no running trial can need."""
