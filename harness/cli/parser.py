@@ -339,7 +339,7 @@ def _add_setup(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "overhead:overhead",
         "measure the harness's own error on this machine",
         "Play trials against the gateway's profile of constant delays and compare what was marked\n"
-        "with what the gateway did, on one clock. Takes twelve minutes; with --quick half a minute.",
+        "with what the gateway did, on one clock. Takes twelve minutes; --quick half a minute.",
     )
     parser.add_argument("--quick", action="store_true", help="a few trials, as doctor does")
     parser.add_argument("--output", metavar="FILE", help="write the result as JSON")
