@@ -25,9 +25,9 @@ __all__ = ["breakdown_tables"]
 _ROUTED = (Stage.STT, Stage.LLM, Stage.TTS)
 _NAMES = {Stage.STT: "STT", Stage.LLM: "LLM", Stage.TTS: "TTS"}
 _OF_STAGE = {
-    Stage.STT: ("response", "stt_final", "stt_finalize"),
-    Stage.LLM: ("response", "llm_ttft"),
-    Stage.TTS: ("response", "tts_first_byte"),
+    Stage.STT: ("stt_final", "stt_finalize", "response"),
+    Stage.LLM: ("llm_ttft", "response"),
+    Stage.TTS: ("tts_first_byte", "response"),
 }
 
 
@@ -83,6 +83,7 @@ def breakdown_tables(
                     "Answered by",
                     routes,
                     summary,
+                    metrics=_OF_STAGE[stage],
                     note="The router chose who answers, so these groups may differ in what they "
                     "were asked; they are shown, not compared.",
                 )
@@ -116,11 +117,12 @@ def _table(
     summary: RunSummary,
     *,
     note: str,
+    metrics: Sequence[str] = BREAKDOWN_METRICS,
 ) -> PlainTable:
     """Return the groups as rows, those of one key side by side."""
     measured = [
         metric
-        for metric in BREAKDOWN_METRICS
+        for metric in metrics
         if any(metric in group.metrics for mine in groups.values() for group in mine)
     ]
     keys = list(dict.fromkeys(group.key for mine in groups.values() for group in mine))
