@@ -110,6 +110,10 @@ class _ProbedNodes(voice.Agent):
         except (asyncio.CancelledError, GeneratorExit):
             node.cancelled = True
             raise
+        except Exception as error:
+            # livekit logs what an agent's own node raises, and speaks what there is.
+            self._turnbench_recorder.problem(Stage.LLM, error)
+            raise
         finally:
             node.ended = stamp()
             _reset(CURRENT_NODE, token)
@@ -136,6 +140,9 @@ class _ProbedNodes(voice.Agent):
                 yield frame
         except (asyncio.CancelledError, GeneratorExit):
             node.cancelled = True
+            raise
+        except Exception as error:
+            self._turnbench_recorder.problem(Stage.TTS, error)
             raise
         finally:
             node.ended = stamp()
