@@ -12,6 +12,7 @@ from typing import Any
 
 from livekit import rtc
 from livekit.agents import llm, stt, tts, voice
+from livekit.agents.voice import agent_activity
 
 from harness.clock import read_clock_pair
 from harness.domain.timeline import Stage
@@ -24,7 +25,7 @@ from harness.pipeline.recording import (
     stamp,
 )
 
-__all__ = ["on_speech_event", "probe_activity", "probe_agent", "probe_llm", "probe_tts"]
+__all__ = ["on_speech_event", "probe_activity", "probe_agent", "probe_llm", "probe_tools", "probe_tts"]
 
 _KINDS = {
     stt.SpeechEventType.INTERIM_TRANSCRIPT: "interim",
@@ -218,6 +219,27 @@ def _wrap_once(client: Any, name: str, make: Callable[[Any], Any]) -> None:
     wrapped = make(original)
     wrapped._turnbench = True  # noqa: SLF001
     setattr(client, name, wrapped)
+
+
+def probe_tools() -> None:
+    """Stamp when an agent's tools run; once for the process, as livekit has no hook for it."""
+    original = agent_activity.perform_tool_executions
+    if getattr(original, "_turnbench", False):
+        return
+
+    def perform(**kwargs: Any) -> tuple[asyncio.Task[None], Any]:
+        task, output = original(**kwargs)
+        recorder = CURRENT_RECORDER.get()
+        if recorder is not None:
+            started: list[int] = []
+            output.first_tool_started_fut.add_done_callback(lambda _: started.append(stamp().ns))
+            task.add_done_callback(
+                lambda _: recorder.tool_runs.extend((at, stamp().ns) for at in started)
+            )
+        return task, output
+
+    perform._turnbench = True  # type: ignore[attr-defined]  # noqa: SLF001
+    agent_activity.perform_tool_executions = perform  # type: ignore[assignment]
 
 
 def probe_llm(client: llm.LLM[Any]) -> None:

@@ -32,7 +32,13 @@ from harness.pipeline.performer import (
     primary_failure,
     wait_until,
 )
-from harness.pipeline.probes import probe_activity, probe_agent, probe_llm, probe_tts
+from harness.pipeline.probes import (
+    probe_activity,
+    probe_agent,
+    probe_llm,
+    probe_tools,
+    probe_tts,
+)
 from harness.pipeline.recording import CURRENT_RECORDER, Recorder
 from harness.pipeline.sink import PlayoutClock
 from harness.pipeline.source import PacedInput
@@ -150,7 +156,14 @@ class SessionPerformer(Base):
         made = load_agent(candidate.agent)()
         if inspect.isawaitable(made):
             made = await made
-        session, agent = made
+        pair = made if isinstance(made, tuple) and len(made) == 2 else (None, None)
+        session, agent = pair
+        if not isinstance(session, voice.AgentSession) or not isinstance(agent, voice.Agent):
+            raise ConfigurationError(
+                f"agent: {candidate.agent} has to return (AgentSession, Agent), "
+                f"not {type(made).__name__}"
+            )
+        probe_tools()
         for owner in (session, agent):
             if isinstance(owner.llm, llm.LLM):
                 probe_llm(owner.llm)
