@@ -14,7 +14,8 @@ first steps:
   turnbench run quick             measure two candidates; no keys, about three minutes
   turnbench show latest t00004    one turn's waterfall
   turnbench compare latest        which is faster, how sure, at what word error rate
-  turnbench init                  lay a suite and a workflow into your own repository
+  turnbench run gate --gate       did a change make it slower? about four minutes
+  turnbench init                  lay suites and a workflow into your own repository
 
 exit codes: 0 pass, 1 regression, 2 misuse or configuration, 3 inconclusive, 130 interrupted"""
 
