@@ -13,7 +13,7 @@ from tests.pipeline.playing import DATASET, Played, candidate, play, playable, r
 SESSIONS = 20
 LATENESS_MS = 50.0
 
-pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.realtime, pytest.mark.timing, pytest.mark.slow, pytest.mark.timeout(150)]
 
 
 def words(text: str) -> list[str]:
