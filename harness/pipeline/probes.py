@@ -25,7 +25,14 @@ from harness.pipeline.recording import (
     stamp,
 )
 
-__all__ = ["on_speech_event", "probe_activity", "probe_agent", "probe_llm", "probe_tools", "probe_tts"]
+__all__ = [
+    "on_speech_event",
+    "probe_activity",
+    "probe_agent",
+    "probe_llm",
+    "probe_tools",
+    "probe_tts",
+]
 
 _KINDS = {
     stt.SpeechEventType.INTERIM_TRANSCRIPT: "interim",
@@ -223,7 +230,8 @@ def _wrap_once(client: Any, name: str, make: Callable[[Any], Any]) -> None:
 
 def probe_tools() -> None:
     """Stamp when an agent's tools run; once for the process, as livekit has no hook for it."""
-    original = agent_activity.perform_tool_executions
+    module: Any = agent_activity
+    original = module.perform_tool_executions
     if getattr(original, "_turnbench", False):
         return
 
@@ -239,7 +247,7 @@ def probe_tools() -> None:
         return task, output
 
     perform._turnbench = True  # type: ignore[attr-defined]  # noqa: SLF001
-    agent_activity.perform_tool_executions = perform  # type: ignore[assignment]
+    module.perform_tool_executions = perform
 
 
 def probe_llm(client: llm.LLM[Any]) -> None:

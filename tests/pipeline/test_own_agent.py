@@ -96,8 +96,9 @@ def deaf() -> Any:
 
 
 class _Silent(Agent):
-    async def llm_node(self, *_: Any) -> AsyncIterator[str]:  # type: ignore[override]
-        for each in ():
+    async def llm_node(self, *_: Any) -> AsyncIterator[str]:
+        nothing: tuple[str, ...] = ()
+        for each in nothing:
             yield each
 
 
@@ -108,7 +109,7 @@ def silent() -> Any:
 
 
 class _Broken(Agent):
-    async def llm_node(self, *_: Any) -> AsyncIterator[str]:  # type: ignore[override]
+    async def llm_node(self, *_: Any) -> AsyncIterator[str]:
         yield "I "
         raise RuntimeError("a bug of the agent")
 
