@@ -1,5 +1,6 @@
 """A user's own agent through the session driver: the example, and agents that go wrong."""
 
+import gc
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -7,21 +8,20 @@ from typing import Any
 
 import pytest
 from livekit.agents import Agent, AgentSession
+from livekit.plugins import openai
 
 from harness.analysis.attribution import Waterfall, unattributed_ns, waterfall
 from harness.domain.suite import Candidate, Timeouts
 from harness.domain.timeline import Stage
 from harness.domain.trial import Cause, FailedTrial, FailureKind, Trial, WaitCause
 from harness.errors import ConfigurationError
+from harness.pipeline.providers.parakeet import ParakeetSTT
 from harness.pipeline.session import load_agent
 from tests.pipeline.playing import Played, play, playable
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.realtime,
-    # Nobody closes an agent's own clients: they may be shared between its sessions.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -29,8 +29,10 @@ TIMEOUTS = Timeouts(connect_s=3, transcript_s=3, reply_s=6, playout_s=15)
 
 
 @pytest.fixture
-def at_gateway(address: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
-    """Point the agent's own clients to the gateway."""
+async def at_gateway(
+    address: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[str, str]]:
+    """Point the agent's own clients to the gateway, and close them: turnbench leaves them open."""
     gateway, key = address
     monkeypatch.setenv("OPENADAPTER_API_KEY", key)
     monkeypatch.setenv("PARAKEET_API_KEY", key)
@@ -38,7 +40,10 @@ def at_gateway(address: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> tup
     socket = gateway.replace("http", "ws", 1)
     monkeypatch.setenv("PARAKEET_WS_URL", f"{socket}/exact/parakeet/v1/audio/stream")
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    return address
+    yield address
+    for client in gc.get_objects():
+        if type(client) in (openai.LLM, openai.TTS, ParakeetSTT):
+            await client.aclose()
 
 
 async def perform(address: tuple[str, str], agent: str, utterance: str) -> Played:
