@@ -80,7 +80,7 @@ def tests(session: nox.Session) -> None:
         return
     # What judges milliseconds has the machine to itself; the rest shares it, being mostly asleep.
     alone = "browser or timing or (realtime and not slow)"
-    session.run("pytest", "-q", "-n", "3", "-m", f"not ({alone})")
+    session.run("pytest", "-q", "-n", "4", "-m", f"not ({alone})")
     session.run("pytest", "-q", "-m", alone)
 
 
