@@ -20,9 +20,9 @@ from harness.gateway.engines.oracle import Oracle, OracleSession
 from harness.gateway.engines.recogniser import EmbeddedRecogniser, Recogniser, RecogniserPool
 from harness.gateway.engines.synthesiser import Synthesiser
 from harness.gateway.faults import HTTP_STATUS_FAULTS, FaultKind, FaultMix, Stage
-from harness.pacing import Pacer
 from harness.gateway.profiles import Profile, SttProfile
 from harness.gateway.truth import TruthEvent, TruthLog
+from harness.pacing import Pacer
 
 __all__ = [
     "NS_PER_S",

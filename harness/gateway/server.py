@@ -31,13 +31,13 @@ from harness.gateway.openai_chat import chat_completions
 from harness.gateway.openai_realtime import realtime
 from harness.gateway.openai_speech import speech
 from harness.gateway.openai_transcriptions import parakeet_transcriptions, transcriptions
-from harness.pacing import Pacer
 from harness.gateway.parakeet import audio_stream
 from harness.gateway.profile_files import read_profiles
 from harness.gateway.profiles import PROFILES
 from harness.gateway.speko import SPEKO_ROUTES
 from harness.gateway.truth import TruthEvent, TruthLog
 from harness.gateway.utterances import read_utterances
+from harness.pacing import Pacer
 
 __all__ = ["ROUTES", "Handler", "Route", "build_app"]
 

@@ -5,8 +5,8 @@ Version 1 (0.1.0): ``v``; ``suite`` (the document of ``harness.store.suites``, w
 warmup], by position, and the condition's name as a fifth where there is one); ``utterances`` (the
 fields of :class:`~harness.domain.utterance.Utterance` that are known, and ``dataset``, the index of
 its dataset); ``datasets`` (``name``, ``version``, ``path``, ``sha256``, ``synthetic``, ``licence``,
-``description``, ``recipe``, ``skipped``); ``facts`` (what else was settled before the first trial: the gateway's
-profiles with their sources).
+``description``, ``recipe``, ``skipped``); ``facts`` (what else was settled before the first trial:
+the gateway's profiles with their sources).
 """
 
 import dataclasses
