@@ -1,112 +1,52 @@
-"""What both drivers share: clients, the recorder's context, failures, health."""
+"""What both drivers share: clients, how a trial is performed and told, failures."""
 
 import asyncio
-import contextlib
 import gc
-import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from livekit.agents import APIConnectOptions, llm, stt, tts
+from livekit.agents import utils
 
-from harness.domain.driver import PlayableUtterance
+from harness.domain.driver import PlayableUtterance, ReplyAudio
 from harness.domain.suite import Candidate, Suite
 from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import (
+    FailedTrial,
     Failure,
     FailureKind,
     Request,
+    Trial,
     TrialKey,
     Turn,
     Wait,
     WaitCause,
 )
 from harness.pacing import Pacer
+from harness.pipeline.assembly import Schedule, assemble
+from harness.pipeline.clients import Clients, quiet_livekit
 from harness.pipeline.failures import failure_of
-from harness.pipeline.health import Watch
+from harness.pipeline.health import Watch, health
 from harness.pipeline.place import Place
-from harness.pipeline.probes import probe_llm, probe_tts
-from harness.pipeline.providers import make_client
-from harness.pipeline.recording import Recorder, Stamp
+from harness.pipeline.recording import CURRENT_RECORDER, Recorder, Stamp
 from harness.pipeline.reply_check import reply_fault
+from harness.pipeline.sink import PlayoutClock
 from harness.pipeline.source import PIPELINE_RATE, Line, PacedInput, room_tone
 
 __all__ = [
     "Base",
-    "Clients",
+    "Performance",
     "audio_failure",
-    "connect_options",
     "line_for",
     "note_speech_sent",
     "primary_failure",
-    "quiet_livekit",
     "wait_until",
 ]
 
+_NS = 1_000_000_000
 LEAD_IN_MS = 300
 """Open line before the recording: connections are made in it, as before a caller's first word."""
-
-
-def quiet_livekit() -> None:
-    """Keep livekit's log off the terminal and off the timed path; errors become failed trials."""
-    for name in ("livekit", "livekit.agents", "livekit.plugins", "asyncio", "httpx2", "openai"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-class Clients:
-    """One candidate's livekit clients, probed, shared by its trials while warm."""
-
-    def __init__(self, candidate: Candidate, place: Place) -> None:
-        self._candidate = candidate
-        self._place = place
-        self.stt: stt.STT[Any] | None = None
-        self.llm: llm.LLM[Any] | None = None
-        self.tts: tts.TTS[Any] | None = None
-        self.used = False
-
-    def open(self) -> None:
-        """Build the clients that the candidate names."""
-        candidate = self._candidate
-        if candidate.stt is not None:
-            self.stt = make_client(Stage.STT, self._place, candidate.stt)
-        if candidate.llm is not None:
-            self.llm = make_client(Stage.LLM, self._place, candidate.llm)
-            probe_llm(self.llm)
-        if candidate.tts is not None:
-            self.tts = make_client(Stage.TTS, self._place, candidate.tts)
-            probe_tts(self.tts)
-        self.used = False
-
-    def describe(self) -> Mapping[str, Any]:
-        """Return model and provider of each client, as livekit tells them."""
-        return {
-            name: {"provider": client.provider, "model": client.model}
-            for name, client in (("stt", self.stt), ("llm", self.llm), ("tts", self.tts))
-            if client is not None
-        }
-
-    async def aclose(self) -> None:
-        """Close the clients; what fails in closing is of no consequence."""
-        for client in (self.stt, self.llm, self.tts):
-            if client is None:
-                continue
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(5):
-                    await client.aclose()
-            inner = getattr(client, "_client", None)
-            if inner is not None and hasattr(inner, "close"):
-                with contextlib.suppress(Exception):
-                    async with asyncio.timeout(5):
-                        await inner.close()
-        self.stt = self.llm = self.tts = None
-
-
-def connect_options(suite: Suite) -> APIConnectOptions:
-    """Return livekit's retry and time-out options as the suite has them."""
-    return APIConnectOptions(
-        max_retry=suite.session.max_retries, timeout=suite.session.request_timeout_s
-    )
 
 
 def line_for(utterance: PlayableUtterance, suite: Suite) -> Line:
@@ -212,8 +152,56 @@ async def wait_until(
     return True
 
 
+@dataclass(slots=True, kw_only=True)
+class Performance:
+    """A trial under way: what it is played with and what it leaves behind.
+
+    Attributes:
+        key: which trial of the plan.
+        candidate: whose trial it is.
+        utterance: what is played.
+        cold: its connections are not yet there.
+        recorder: what the probes write down.
+        source: the caller's microphone.
+        sink: the caller's ear.
+        origin_ns: when the recording's first sample is due; the trial's begin until that is known.
+    """
+
+    key: TrialKey
+    candidate: Candidate
+    utterance: PlayableUtterance
+    cold: bool
+    recorder: Recorder
+    source: PacedInput
+    sink: PlayoutClock
+    origin_ns: int
+
+    @property
+    def audio_end_ns(self) -> int:
+        """When the recording's last sample is due."""
+        return self.origin_ns + len(self.utterance.pcm) // 2 * _NS // PIPELINE_RATE
+
+    def schedule(self) -> Schedule:
+        """Return when the utterance was due."""
+        origin = self.origin_ns
+        start, end = self.utterance.speech_start_ns, self.utterance.speech_end_ns
+        return Schedule(
+            origin_ns=origin,
+            audio_end_ns=self.audio_end_ns,
+            speech_start_ns=None if start is None else origin + start,
+            speech_end_ns=None if end is None else origin + end,
+            released=self.source.speech_released,
+            released_due_ns=self.source.speech_released_due,
+        )
+
+
 class Base:
-    """The part of a performer that does not depend on how a turn is played."""
+    """The part of a performer that does not depend on how a turn is played.
+
+    A driver says in :meth:`_play` how an utterance is played, and where it differs from the
+    default, in :meth:`_turns` what turns came of it and in :meth:`_verdict` whether they ended
+    well.
+    """
 
     driver = ""
 
@@ -267,3 +255,99 @@ class Base:
             settle_garbage(first=not self._settled)
             self._settled = True
         return cold
+
+    async def perform(
+        self, key: TrialKey, candidate: Candidate, utterance: PlayableUtterance
+    ) -> tuple[Trial | FailedTrial, ReplyAudio | None]:
+        """Play one utterance and return what happened; provider failures never raise."""
+        cold = await self.before(key)
+        self._running += 1
+        try:
+            # A task of its own: what it puts into its context is the trial's alone.
+            return await asyncio.create_task(self._perform(key, candidate, utterance, cold=cold))
+        finally:
+            self._running -= 1
+
+    async def _perform(
+        self, key: TrialKey, candidate: Candidate, utterance: PlayableUtterance, *, cold: bool
+    ) -> tuple[Trial | FailedTrial, ReplyAudio | None]:
+        recorder = Recorder()
+        CURRENT_RECORDER.set(recorder)
+        started = time.perf_counter_ns()
+        performance = Performance(
+            key=key,
+            candidate=candidate,
+            utterance=utterance,
+            cold=cold,
+            recorder=recorder,
+            source=self.line(utterance),
+            sink=PlayoutClock(),
+            origin_ns=started,
+        )
+        source, sink = performance.source, performance.sink
+        try:
+            async with utils.http_context.open():
+                failure = await self._play(performance)
+        finally:
+            source.close()
+            await sink.aclose()
+        ended = time.perf_counter_ns()
+        turns = self._turns(performance)
+        failure = self._verdict(performance, turns, failure)
+        reply = (
+            ReplyAudio(pcm=sink.pcm(), sample_rate=sink.rate)
+            if self._suite.keep_audio and sink.rate
+            else None
+        )
+        common: dict[str, Any] = {
+            "key": key,
+            "driver": self.driver,
+            "started_ns": started,
+            "ended_ns": ended,
+            "turns": turns,
+            "health": health(source.lateness, self._watch, started, ended),
+            "cold": cold,
+        }
+        if failure is not None:
+            return FailedTrial(failure=failure, **common), reply
+        return Trial(**common), reply
+
+    async def _play(self, performance: Performance) -> Failure | None:
+        """Play the utterance until its turn has ended; return why it did not, if it did not.
+
+        Sets the performance's ``origin_ns``. What it opens it closes; the source and the sink are
+        closed by the caller at the latest.
+        """
+        raise NotImplementedError
+
+    def _turns(self, performance: Performance) -> tuple[Turn, ...]:
+        """Return the turns that the probes saw: one."""
+        note_speech_sent(performance.recorder, performance.source)
+        return (
+            assemble(
+                recorder=performance.recorder,
+                schedule=performance.schedule(),
+                options=self._suite.session,
+                sink=performance.sink,
+                utterance=performance.utterance.utterance.id,
+                redact=self._redact,
+                idle=self._watch.idle_between(performance.origin_ns, time.perf_counter_ns()),
+            ),
+        )
+
+    def _verdict(
+        self, performance: Performance, turns: tuple[Turn, ...], failure: Failure | None
+    ) -> Failure | None:
+        """Return the first cause of failure, or None for a trial that ended well.
+
+        Args:
+            performance: the trial.
+            turns: what came of it.
+            failure: what :meth:`_play` returned.
+        """
+        turn = turns[0]
+        return (
+            primary_failure(performance.recorder, turn, self._redact)
+            or failure
+            or audio_failure(turn, performance.sink.pcm())
+        )

@@ -13,25 +13,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from livekit.agents import NOT_GIVEN, llm, stt, tts, utils, voice
+from livekit.agents import NOT_GIVEN, llm, stt, tts, voice
 from livekit.agents.inference import VAD, TurnDetector
 from livekit.agents.voice.agent_session import SessionConnectOptions
 
-from harness.domain.driver import PlayableUtterance, ReplyAudio
 from harness.domain.suite import Candidate, SessionOptions, TurnDetection
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import FailedTrial, Failure, FailureKind, Trial, TrialKey, Turn
+from harness.domain.trial import Failure, FailureKind, Turn
 from harness.errors import ConfigurationError
-from harness.pipeline.assembly import Schedule, assemble
-from harness.pipeline.health import health
-from harness.pipeline.performer import (
-    Base,
-    audio_failure,
-    connect_options,
-    note_speech_sent,
-    primary_failure,
-    wait_until,
-)
+from harness.pipeline.clients import connect_options
+from harness.pipeline.performer import Base, Performance, wait_until
 from harness.pipeline.probes import (
     probe_activity,
     probe_agent,
@@ -39,9 +30,8 @@ from harness.pipeline.probes import (
     probe_tools,
     probe_tts,
 )
-from harness.pipeline.recording import CURRENT_RECORDER, Recorder
+from harness.pipeline.recording import Recorder
 from harness.pipeline.sink import PlayoutClock
-from harness.pipeline.source import PacedInput
 
 __all__ = ["SessionPerformer", "load_agent"]
 
@@ -171,84 +161,46 @@ class SessionPerformer(Base):
                 probe_tts(owner.tts)
         return session, agent
 
-    async def perform(
-        self, key: TrialKey, candidate: Candidate, utterance: PlayableUtterance
-    ) -> tuple[Trial | FailedTrial, ReplyAudio | None]:
-        """Play one utterance through a fresh session and return what happened."""
-        cold = await self.before(key)
-        self._running += 1
+    async def _play(self, performance: Performance) -> Failure | None:
+        """Play the utterance through a fresh session."""
+        recorder, source, sink = performance.recorder, performance.source, performance.sink
+        session: voice.AgentSession[Any] | None = None
         try:
-            return await asyncio.create_task(self._perform(key, candidate, utterance, cold=cold))
+            session, agent = await self._make(performance.candidate)
+            self._listen(session, recorder)
+            session.input.audio = source
+            session.output.audio = sink
+            probe_agent(agent, recorder)
+            async with asyncio.timeout(self._suite.timeouts.connect_s):
+                await session.start(agent)
+            probe_activity(agent, recorder)
+            performance.origin_ns = source.begin()
+            failure = await self._converse(performance, session)
+            if self._suite.session.context == "growing":
+                self._history = agent.chat_ctx.copy(exclude_instructions=True)
+        except TimeoutError:
+            return Failure(
+                stage=Stage.HARNESS,
+                kind=FailureKind.TIMEOUT,
+                message="the session did not start in time",
+            )
+        except Exception as error:  # noqa: BLE001  (a user's agent may raise anything)
+            return Failure(
+                stage=Stage.HARNESS,
+                kind=FailureKind.INTERNAL,
+                message=self._redact(f"{type(error).__name__}: {error}"[:300]),
+            )
         finally:
-            self._running -= 1
-
-    async def _perform(
-        self, key: TrialKey, candidate: Candidate, utterance: PlayableUtterance, *, cold: bool
-    ) -> tuple[Trial | FailedTrial, ReplyAudio | None]:
-        recorder = Recorder()
-        CURRENT_RECORDER.set(recorder)
-        started = time.perf_counter_ns()
-        source = self.line(utterance)
-        sink = PlayoutClock()
-        failure: Failure | None = None
-        origin = started
-        async with utils.http_context.open():
-            session: voice.AgentSession[Any] | None = None
-            try:
-                session, agent = await self._make(candidate)
-                self._listen(session, recorder)
-                session.input.audio = source
-                session.output.audio = sink
-                probe_agent(agent, recorder)
-                async with asyncio.timeout(self._suite.timeouts.connect_s):
-                    await session.start(agent)
-                probe_activity(agent, recorder)
-                origin = source.begin()
-                failure = await self._converse(recorder, source, sink, utterance, origin, session)
-                if self._suite.session.context == "growing":
-                    self._history = agent.chat_ctx.copy(exclude_instructions=True)
-            except TimeoutError:
-                failure = Failure(
-                    stage=Stage.HARNESS,
-                    kind=FailureKind.TIMEOUT,
-                    message="the session did not start in time",
-                )
-            except Exception as error:  # noqa: BLE001  (a user's agent may raise anything)
-                failure = Failure(
-                    stage=Stage.HARNESS,
-                    kind=FailureKind.INTERNAL,
-                    message=self._redact(f"{type(error).__name__}: {error}"[:300]),
-                )
-            finally:
-                source.close()
-                await sink.aclose()
-                if session is not None:
-                    with contextlib.suppress(Exception):
-                        # The turn is over: livekit need not wait for another transcript (2 s).
-                        session.options.session_close_transcript_timeout = 0.0
-                    with contextlib.suppress(Exception):
-                        async with asyncio.timeout(5):
-                            await session.aclose()
-        ended = time.perf_counter_ns()
-        turn = self._turn(recorder, source, sink, utterance, origin)
-        failure = self._verdict(recorder, turn, sink.pcm(), failure)
-        reply = (
-            ReplyAudio(pcm=sink.pcm(), sample_rate=sink.rate)
-            if self._suite.keep_audio and sink.rate
-            else None
-        )
-        common: dict[str, Any] = {
-            "key": key,
-            "driver": self.driver,
-            "started_ns": started,
-            "ended_ns": ended,
-            "turns": (turn,),
-            "health": health(source.lateness, self._watch, started, ended),
-            "cold": cold,
-        }
-        if failure is not None:
-            return FailedTrial(failure=failure, **common), reply
-        return Trial(**common), reply
+            source.close()
+            await sink.aclose()
+            if session is not None:
+                with contextlib.suppress(Exception):
+                    # The turn is over: livekit need not wait for another transcript (2 s).
+                    session.options.session_close_transcript_timeout = 0.0
+                with contextlib.suppress(Exception):
+                    async with asyncio.timeout(5):
+                        await session.aclose()
+        return failure
 
     def _listen(self, session: voice.AgentSession[Any], recorder: Recorder) -> None:
         stages = ((stt.STT, Stage.STT), (llm.LLM, Stage.LLM), (tts.TTS, Stage.TTS))
@@ -272,21 +224,17 @@ class SessionPerformer(Base):
         session.on("error", on_error)
         session.on("conversation_item_added", on_item)
 
-    async def _converse(  # noqa: PLR0917  (the parts of one conversation)
-        self,
-        recorder: Recorder,
-        source: PacedInput,
-        sink: PlayoutClock,
-        utterance: PlayableUtterance,
-        origin: int,
-        session: voice.AgentSession[Any],
+    async def _converse(
+        self, performance: Performance, session: voice.AgentSession[Any]
     ) -> Failure | None:
         """Wait for the turn to end; return why it did not, if it did not."""
+        recorder, source, sink = performance.recorder, performance.source, performance.sink
+        utterance = performance.utterance
         timeouts = self._suite.timeouts
-        audio_end = origin + len(utterance.pcm) // 2 * _NS // 16_000
+        audio_end = performance.audio_end_ns
         if utterance.speech_end_ns is None:
             return await self._expect_nothing(recorder, sink, audio_end)
-        end = origin + utterance.speech_end_ns
+        end = performance.origin_ns + utterance.speech_end_ns
         manual = self._suite.session.turn_detection is TurnDetection.MANUAL
         if manual and self._suite.session.preset == "measure":
             await wait_until(lambda: source.speech_released is not None, until_ns=audio_end + _NS)
@@ -402,48 +350,16 @@ class SessionPerformer(Base):
         stage = Stage.TTS if spoken else Stage.LLM
         return Failure(stage=stage, kind=FailureKind.TIMEOUT, message=f"no audible reply {within}")
 
-    def _turn(
-        self,
-        recorder: Recorder,
-        source: PacedInput,
-        sink: PlayoutClock,
-        utterance: PlayableUtterance,
-        origin: int,
-    ) -> Turn:
-        note_speech_sent(recorder, source)
-        start, end = utterance.speech_start_ns, utterance.speech_end_ns
-        schedule = Schedule(
-            origin_ns=origin,
-            audio_end_ns=origin + len(utterance.pcm) // 2 * _NS // 16_000,
-            speech_start_ns=None if start is None else origin + start,
-            speech_end_ns=None if end is None else origin + end,
-            released=source.speech_released,
-            released_due_ns=source.speech_released_due,
-        )
-        return assemble(
-            recorder=recorder,
-            schedule=schedule,
-            options=self._suite.session,
-            sink=sink,
-            utterance=utterance.utterance.id,
-            redact=self._redact,
-            idle=self._watch.idle_between(origin, time.perf_counter_ns()),
-        )
-
     def _verdict(
-        self, recorder: Recorder, turn: Turn, pcm: bytes, failure: Failure | None
+        self, performance: Performance, turns: tuple[Turn, ...], failure: Failure | None
     ) -> Failure | None:
-        """Return the first cause of failure, or None for a turn that ended well."""
+        """Return the first cause of failure, or None for a trial that ended well."""
         if failure is not None and failure.kind is FailureKind.UNEXPECTED_REPLY:
             return failure
-        found = primary_failure(recorder, turn, self._redact)
+        found = super()._verdict(performance, turns, failure)
         if found is not None:
             return found
-        if failure is not None:
-            return failure
-        wrong = audio_failure(turn, pcm)
-        if wrong is not None:
-            return wrong
+        turn = turns[0]
         if Mark.SPEECH_END in turn.marks and turn.reply is None:
             return Failure(
                 stage=Stage.PLAYOUT, kind=FailureKind.NO_REPLY, message="there was no reply"

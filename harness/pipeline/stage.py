@@ -12,24 +12,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from livekit import rtc
-from livekit.agents import APIError, llm, stt, utils
+from livekit.agents import APIError, llm, stt
 
-from harness.domain.driver import PlayableUtterance, ReplyAudio
+from harness.domain.driver import PlayableUtterance
 from harness.domain.suite import Candidate
 from harness.domain.timeline import Stage
-from harness.domain.trial import FailedTrial, Failure, FailureKind, Trial, TrialKey
-from harness.pipeline.assembly import Schedule, assemble
+from harness.domain.trial import Failure, FailureKind
+from harness.pipeline.clients import connect_options
 from harness.pipeline.failures import failure_of
-from harness.pipeline.health import health
-from harness.pipeline.performer import (
-    Base,
-    audio_failure,
-    connect_options,
-    note_speech_sent,
-    primary_failure,
-)
+from harness.pipeline.performer import Base, Performance
 from harness.pipeline.probes import on_speech_event
-from harness.pipeline.recording import CURRENT_RECORDER, Recorder, stamp
+from harness.pipeline.recording import Recorder, stamp
 from harness.pipeline.sink import PlayoutClock
 from harness.pipeline.source import PacedInput
 
@@ -55,86 +48,35 @@ class StagePerformer(Base):
 
     driver = "stage"
 
-    async def perform(
-        self, key: TrialKey, candidate: Candidate, utterance: PlayableUtterance
-    ) -> tuple[Trial | FailedTrial, ReplyAudio | None]:
-        """Measure the candidate's stages one after the other and return what happened."""
-        cold = await self.before(key)
-        self._running += 1
-        try:
-            return await asyncio.create_task(self._perform(key, candidate, utterance, cold=cold))
-        finally:
-            self._running -= 1
-
-    async def _perform(
-        self, key: TrialKey, candidate: Candidate, utterance: PlayableUtterance, *, cold: bool
-    ) -> tuple[Trial | FailedTrial, ReplyAudio | None]:
-        recorder = Recorder()
-        CURRENT_RECORDER.set(recorder)
-        started = time.perf_counter_ns()
-        source = self.line(utterance)
-        sink = PlayoutClock()
+    async def _play(self, performance: Performance) -> Failure | None:
+        """Measure the candidate's stages one after the other."""
+        recorder, candidate, utterance = (
+            performance.recorder,
+            performance.candidate,
+            performance.utterance,
+        )
         clients = self._clients
         failure: Failure | None = None
-        origin = started
-        async with utils.http_context.open():
-            if clients.stt is not None:
-                origin, failure = await self._hear(clients.stt, recorder, source, utterance)
-            text = utterance.utterance.reference
-            if failure is None and clients.llm is not None and text:
-                client = clients.llm
-                failure = await self._bounded(
-                    Stage.LLM, recorder, lambda: self._ask(client, recorder, candidate, text)
-                )
-            if failure is None and clients.tts is not None:
-                texts = self._suite.stage_texts or STAGE_TEXTS
-                spoken = texts[(key.order + key.repeat) % len(texts)]
-                speaker = clients.tts
-                failure = await self._bounded(
-                    Stage.TTS, recorder, lambda: self._speak(speaker, recorder, sink, spoken)
-                )
-        source.close()
-        await sink.aclose()
-        ended = time.perf_counter_ns()
-        start, end = utterance.speech_start_ns, utterance.speech_end_ns
-        turn = assemble(
-            recorder=recorder,
-            schedule=Schedule(
-                origin_ns=origin,
-                audio_end_ns=origin + len(utterance.pcm) // 2 * _NS // 16_000,
-                speech_start_ns=None if start is None else origin + start,
-                speech_end_ns=None if end is None else origin + end,
-                released=source.speech_released,
-                released_due_ns=source.speech_released_due,
-            ),
-            options=self._suite.session,
-            sink=sink,
-            utterance=utterance.utterance.id,
-            redact=self._redact,
-            idle=self._watch.idle_between(origin, time.perf_counter_ns()),
-        )
-        failure = (
-            primary_failure(recorder, turn, self._redact)
-            or failure
-            or audio_failure(turn, sink.pcm())
-        )
-        reply = (
-            ReplyAudio(pcm=sink.pcm(), sample_rate=sink.rate)
-            if self._suite.keep_audio and sink.rate
-            else None
-        )
-        common: dict[str, Any] = {
-            "key": key,
-            "driver": self.driver,
-            "started_ns": started,
-            "ended_ns": ended,
-            "turns": (turn,),
-            "health": health(source.lateness, self._watch, started, ended),
-            "cold": cold,
-        }
-        if failure is not None:
-            return FailedTrial(failure=failure, **common), reply
-        return Trial(**common), reply
+        if clients.stt is not None:
+            performance.origin_ns, failure = await self._hear(
+                clients.stt, recorder, performance.source, utterance
+            )
+        text = utterance.utterance.reference
+        if failure is None and clients.llm is not None and text:
+            client = clients.llm
+            failure = await self._bounded(
+                Stage.LLM, recorder, lambda: self._ask(client, recorder, candidate, text)
+            )
+        if failure is None and clients.tts is not None:
+            texts = self._suite.stage_texts or STAGE_TEXTS
+            spoken = texts[(performance.key.order + performance.key.repeat) % len(texts)]
+            speaker = clients.tts
+            failure = await self._bounded(
+                Stage.TTS,
+                recorder,
+                lambda: self._speak(speaker, recorder, performance.sink, spoken),
+            )
+        return failure
 
     async def _bounded(
         self, stage: Stage, recorder: Recorder, run: Callable[[], Awaitable[Failure | None]]
@@ -218,7 +160,6 @@ class StagePerformer(Base):
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(5):
                     await stream.aclose()
-        note_speech_sent(recorder, source)
         return origin, failure
 
     async def _hear_whole(

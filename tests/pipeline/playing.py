@@ -107,7 +107,7 @@ async def play(
     try:
         await player.start()
         jobs = [
-            player.perform(  # type: ignore[attr-defined]
+            player.perform(
                 TrialKey(candidate=chosen.name, utterance=each.utterance.id, repeat=0, order=order),
                 chosen,
                 each,

@@ -199,7 +199,7 @@ class Player:
         self._count += 1
         key = TrialKey(candidate=chosen.name, utterance="tone", repeat=0, order=self._count)
         async with asyncio.timeout(LIMIT_S):
-            trial, _ = await performer.perform(  # type: ignore[attr-defined]
+            trial, _ = await performer.perform(
                 key, chosen, _utterance()
             )
         assert isinstance(trial, Trial | FailedTrial)
