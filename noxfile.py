@@ -28,7 +28,7 @@ def _turnbench(session: nox.Session, *arguments: str, codes: tuple[int, ...] = (
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure two candidates over the shipped utterances and write a report; needs no key."""
+    """Measure two candidates, or another suite (`-- systems`: every system); needs no key."""
     _install(session, "espeak")
     _turnbench(session, "run", *(session.posargs or ["quick"]))
 
