@@ -7,12 +7,12 @@ dataset. Tables in lists count from 1: ``candidate[1]`` is the first.
 
 import re
 import tomllib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from harness.domain.providers import PROVIDERS, StageSpec
+from harness.domain.providers import PROVIDERS
 from harness.domain.suite import (
     Budget,
     BudgetKind,
@@ -23,7 +23,6 @@ from harness.domain.suite import (
     Limits,
     Price,
     SessionOptions,
-    StageSettings,
     Suite,
     Timeouts,
     Via,
@@ -31,7 +30,10 @@ from harness.domain.suite import (
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from harness.store.shipped import shipped_folder, shipped_names
-from harness.store.suite_conditions import condition_document, read_condition
+from harness.store.suite_checks import ProfileStages, check_metrics, check_profiles
+from harness.store.suite_conditions import read_condition
+from harness.store.suite_document import suite_document
+from harness.store.suite_stages import SCRIPTED_STAGES, read_stage
 from harness.store.table import Table, nearest
 
 __all__ = [
@@ -43,13 +45,8 @@ __all__ = [
     "suite_path",
 ]
 
-ProfileStages = Callable[[Path | None], Mapping[str, Collection[Stage]]]
-"""Given a file of further gateway profiles or None: each known profile and what it serves."""
-
 STATISTICS = ("p50", "p90", "p95", "p99", "mean", "rate")
-SCRIPTED_STAGES = (Stage.STT, Stage.LLM, Stage.TTS)
 
-_STAGE_KEYS = ("provider", "model", "voice", "profile")
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,80}")
 _AGENT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -142,9 +139,9 @@ def parse_suite(
     reader = _SuiteReader(top, folder, strict=strict)
     fields = reader.read(default_name)
     if profiles is not None:
-        reader.check_profiles(fields, profiles)
+        check_profiles(top, fields, profiles)
     if metrics is not None:
-        reader.check_metrics(fields["budgets"], metrics)
+        check_metrics(top, fields["budgets"], metrics)
     suite: Suite | None = None
     # The suite's own laws are asked even after other mistakes, so that all are told together;
     # what they say of a key that is known to be wrong already is left out.
@@ -216,7 +213,7 @@ class _SuiteReader:
             ),
             "datasets": tuple(self.dataset(table) for table in top.tables("dataset")),
             "intelligibility": (
-                self.stage(top.table("intelligibility"), Stage.STT)
+                read_stage(top.table("intelligibility"), Stage.STT, strict=self.strict)
                 if top.has("intelligibility")
                 else None
             ),
@@ -351,7 +348,7 @@ class _SuiteReader:
             if agent is not None and driver is Driver.STAGE:
                 table.problem("agent", 'an agent needs driver = "session"')
             stages = {
-                stage.value: self.stage(table.table(stage.value), stage)
+                stage.value: read_stage(table.table(stage.value), stage, strict=self.strict)
                 for stage in SCRIPTED_STAGES
                 if table.has(stage.value)
             }
@@ -368,46 +365,6 @@ class _SuiteReader:
                     )
             found.append(Candidate(name=name, agent=agent, instructions=instructions, **stages))
         return tuple(found)
-
-    def stage(self, table: Table, stage: Stage) -> StageSettings:
-        provider = table.needed_text("provider")
-        spec: StageSpec | None = None
-        if provider and provider in PROVIDERS:
-            spec = PROVIDERS[provider].stages.get(stage)
-            if spec is None and self.strict:
-                able = [name for name, each in PROVIDERS.items() if stage in each.stages]
-                table.problem(
-                    "provider",
-                    f"{provider!r} offers no {stage.value}; these do: {', '.join(sorted(able))}",
-                )
-        elif provider and self.strict:
-            table.problem("provider", f"{provider!r} is unknown; {nearest(provider, PROVIDERS)}")
-        model, profile = table.maybe_text("model"), table.maybe_text("profile")
-        voice = table.maybe_text("voice")
-        if voice is not None and stage is not Stage.TTS:
-            table.problem("voice", "only a tts has a voice")
-        options = self.options(table, spec)
-        return StageSettings(
-            provider=provider, model=model, voice=voice, profile=profile, options=options
-        )
-
-    def options(self, table: Table, spec: StageSpec | None) -> Mapping[str, Any]:
-        """Return every further key, checked against the provider's table where there is one."""
-        found: dict[str, Any] = {}
-        for key in table.rest():
-            kind = spec.options.get(key) if spec is not None else None
-            if kind is None:
-                value = table.take(key)
-                if not self.strict:
-                    found[key] = value
-                elif spec is not None:
-                    known = (*_STAGE_KEYS, *spec.options)
-                    table.problem(key, f"unknown key; {nearest(key, known)}")
-                continue
-            value = _option(table, key, kind)
-            if value is not None:
-                found[key] = value
-        return MappingProxyType(found)
 
     def budget(self, table: Table) -> Budget | None:
         metric = table.needed_text("metric")
@@ -439,179 +396,3 @@ class _SuiteReader:
             mde=mde,
             required=required,
         )
-
-    def check_profiles(self, fields: Mapping[str, Any], profiles: ProfileStages) -> None:
-        """Note gateway profiles that are unknown or do not serve their stage."""
-        file = fields["gateway"].profiles
-        try:
-            known = profiles(None if file is None else Path(file))
-        except ConfigurationError as error:
-            self.top.problems.extend(f"gateway.profiles: {line}" for line in error.problems)
-            return
-        named = [
-            (f"candidate[{number}].{stage.value}", table.get(stage.value), stage)
-            for number, table in enumerate(_tables(self.top.take("candidate")), start=1)
-            for stage in SCRIPTED_STAGES
-        ]
-        named.append(("intelligibility", self.top.take("intelligibility"), Stage.STT))
-        for path, inner, stage in named:
-            name = inner.get("profile") if isinstance(inner, Mapping) else None
-            if not isinstance(name, str) or not name.strip():
-                continue
-            where = f"{path}.profile"
-            able = [each for each, stages in known.items() if stage in stages]
-            if name not in known:
-                self.top.problem(where, f"{name!r} is unknown; {nearest(name, able)}")
-            elif name not in able:
-                self.top.problem(
-                    where, f"{name!r} does not serve {stage.value}; {nearest(name, able)}"
-                )
-
-    def check_metrics(self, budgets: Iterable[Budget], metrics: Collection[str]) -> None:
-        """Note budgets of metrics that do not exist."""
-        for number, budget in enumerate(budgets, start=1):
-            if budget.metric and budget.metric not in metrics:
-                self.top.problem(
-                    f"budget[{number}].metric",
-                    f"{budget.metric!r} is unknown; {nearest(budget.metric, metrics)}",
-                )
-
-
-def _tables(value: Any) -> list[Mapping[str, Any]]:
-    if not isinstance(value, list):
-        return []
-    return [each if isinstance(each, Mapping) else {} for each in value]
-
-
-def _option(table: Table, key: str, kind: str) -> Any:
-    if kind == "str":
-        return table.maybe_text(key)
-    if kind == "int":
-        return table.maybe_integer(key, low=-(2**31))
-    if kind == "float":
-        return table.maybe_number(key)
-    if kind == "bool":
-        return table.boolean(key, default=False)
-    if kind == "list":
-        return _listed(table, key)
-    return _plain(table.take(key)) if _is_table(table, key) else None
-
-
-def _listed(table: Table, key: str) -> list[Any] | None:
-    """Return a list of names or tables, as a provider's own options have it."""
-    value = table.take(key)
-    if isinstance(value, list) and all(isinstance(each, str | Mapping) for each in value):
-        return [_plain(each) for each in value]
-    table.problem(key, "has to be a list of texts or tables: [ ... ]")
-    return None
-
-
-def _is_table(table: Table, key: str) -> bool:
-    value = table.take(key)
-    if isinstance(value, Mapping):
-        return True
-    table.problem(key, "has to be a table: { name = value }")
-    return False
-
-
-def _plain(value: Any) -> Any:
-    """Return a copy of a document's value in dictionaries and lists alone."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return value
-
-
-def suite_document(suite: Suite) -> dict[str, Any]:
-    """Return the document of a suite, complete with defaults; :func:`parse_suite` reads it back."""
-    return {
-        "name": suite.name,
-        **({"description": suite.description} if suite.description else {}),
-        "driver": suite.driver.value,
-        "via": suite.via.value,
-        "repeats": suite.repeats,
-        "warmups": suite.warmups,
-        **_present(seed=suite.seed),
-        "concurrency": suite.concurrency,
-        "frame_ms": suite.frame_ms,
-        "trailing": suite.trailing,
-        "stage_texts": list(suite.stage_texts),
-        "wer_limit": suite.wer_limit,
-        "keep_audio": suite.keep_audio,
-        **_present(baseline=suite.baseline),
-        "dataset": [
-            {
-                "path": each.path,
-                "ids": list(each.ids),
-                **_present(limit=each.limit, skip_unreadable=each.skip_unreadable or None),
-            }
-            for each in suite.datasets
-        ],
-        **(
-            {"intelligibility": _stage_document(suite.intelligibility)}
-            if suite.intelligibility is not None
-            else {}
-        ),
-        **(
-            {"condition": [condition_document(each) for each in suite.conditions]}
-            if suite.conditions
-            else {}
-        ),
-        "session": _fields(suite.session),
-        "gateway": _fields(suite.gateway),
-        "timeouts": _fields(suite.timeouts),
-        "limits": _fields(suite.limits),
-        "candidate": [_candidate_document(each) for each in suite.candidates],
-        "budget": [_budget_document(each) for each in suite.budgets],
-        "price": {name: _fields(price) for name, price in suite.prices.items()},
-    }
-
-
-def _present(**values: Any) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    found = {}
-    for name in value.__dataclass_fields__:
-        each = getattr(value, name)
-        if each is not None:
-            found[name] = list(each) if isinstance(each, tuple) else each
-    return found
-
-
-def _candidate_document(candidate: Candidate) -> dict[str, Any]:
-    document: dict[str, Any] = {
-        "name": candidate.name,
-        "instructions": candidate.instructions,
-        **_present(agent=candidate.agent),
-    }
-    for stage in SCRIPTED_STAGES:
-        settings = candidate.stage(stage)
-        if settings is not None:
-            document[stage.value] = _stage_document(settings)
-    return document
-
-
-def _stage_document(settings: StageSettings) -> dict[str, Any]:
-    return {
-        **_present(
-            provider=settings.provider,
-            model=settings.model,
-            voice=settings.voice,
-            profile=settings.profile,
-        ),
-        **_plain(settings.options),
-    }
-
-
-def _budget_document(budget: Budget) -> dict[str, Any]:
-    key = "max" if budget.kind is BudgetKind.ABSOLUTE else "max_ratio"
-    return {
-        "metric": budget.metric,
-        "statistic": budget.statistic,
-        key: budget.limit,
-        **_present(candidate=budget.candidate, reference=budget.reference, mde=budget.mde),
-        **({} if budget.required else {"required": False}),
-    }

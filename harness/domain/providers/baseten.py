@@ -1,0 +1,89 @@
+"""Baseten: deployments of one's own, and its model APIs."""
+
+from types import MappingProxyType
+from typing import Final
+
+from harness.domain.providers.spec import CHAT_OPTIONS, EnvironmentKey, ProviderSpec, StageSpec
+from harness.domain.timeline import Stage
+
+__all__ = ["SPEC"]
+
+_DEPLOYMENT_OPTIONS = MappingProxyType({"endpoint": "str", "model_id": "str", "chain_id": "str"})
+_BASETEN_ENDPOINT = EnvironmentKey(
+    name="BASETEN_MODEL_ENDPOINT",
+    purpose="address of the deployment, where the stage names none",
+)
+
+SPEC: Final = ProviderSpec(
+    name="baseten",
+    title="Baseten",
+    note="Recognition and synthesis are deployments of one's own: each stage names its own "
+    "by endpoint, model_id or chain_id. One that is scaled to zero takes minutes to boot: "
+    "raise request_timeout_s and transcript_s for that, or warm it up beforehand.",
+    keys=(EnvironmentKey(name="BASETEN_API_KEY", purpose="key", required=True, secret=True),),
+    stages=MappingProxyType(
+        {
+            Stage.STT: StageSpec(
+                default_model="whisper",
+                models=("whisper", "qwen3-asr"),
+                options=MappingProxyType(
+                    {
+                        **_DEPLOYMENT_OPTIONS,
+                        "dialect": "whisper|qwen3-asr",
+                        "language": "str",
+                        "language_options": "list",
+                        "partials": "bool",
+                        "partial_interval_s": "float",
+                        "max_duration_s": "int",
+                        "word_timestamps": "bool",
+                        "vad_threshold": "float",
+                        "vad_min_silence_ms": "int",
+                        "vad_speech_pad_ms": "int",
+                        "end_of_speech": "bool",
+                    }
+                ),
+                keys=(_BASETEN_ENDPOINT,),
+            ),
+            Stage.LLM: StageSpec(
+                default_model="moonshotai/Kimi-K2-Instruct",
+                models=(
+                    "deepseek-ai/DeepSeek-R1",
+                    "deepseek-ai/DeepSeek-V3-0324",
+                    "meta-llama/Llama-4-Maverick-17B-128E-Instruct",
+                    "meta-llama/Llama-4-Scout-17B-16E-Instruct",
+                    "moonshotai/Kimi-K2-Instruct",
+                    "openai/gpt-oss-120b",
+                    "Qwen/Qwen3-235B-A22B-Instruct-2507",
+                    "Qwen/Qwen3.8-27B",
+                ),
+                options=MappingProxyType({"base_url": "str", **CHAT_OPTIONS}),
+            ),
+            Stage.TTS: StageSpec(
+                default_model="orpheus",
+                default_voice="tara",
+                models=("orpheus", "qwen3-tts"),
+                options=MappingProxyType(
+                    {
+                        **_DEPLOYMENT_OPTIONS,
+                        "dialect": "orpheus|qwen3-tts",
+                        "transport": "websocket|http",
+                        "language": "str",
+                        "temperature": "float",
+                        "max_tokens": "int",
+                        "buffer_size": "int",
+                        "task_type": "str",
+                        "instructions": "str",
+                        "max_new_tokens": "int",
+                        "initial_codec_chunk_frames": "int",
+                        "x_vector_only_mode": "bool",
+                        "ref_audio": "str",
+                        "ref_text": "str",
+                        "word_timestamps": "bool",
+                        "extra": "mapping",
+                    }
+                ),
+                keys=(_BASETEN_ENDPOINT,),
+            ),
+        }
+    ),
+)
