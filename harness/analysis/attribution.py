@@ -53,6 +53,7 @@ _WAITS: Mapping[WaitCause, tuple[str, Stage | None, str]] = MappingProxyType(
         WaitCause.POOL: ("waiting for a connection", None, "llm_send"),
         WaitCause.CONNECT: ("connecting", None, "llm_send"),
         WaitCause.TLS: ("encrypting", None, "llm_send"),
+        WaitCause.RETRY: ("failed attempts", None, "llm_send"),
         WaitCause.TOOL: ("tool", Stage.LLM, "around_tool"),
         WaitCause.LEADING_SILENCE: ("silence at the start of the reply", Stage.TTS, "audible"),
         WaitCause.UNDERRUN: ("playout ran dry", Stage.PLAYOUT, "audible"),

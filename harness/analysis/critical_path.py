@@ -65,7 +65,7 @@ class Leg:
     end: Node
 
 
-_CONNECTING = frozenset({WaitCause.POOL, WaitCause.CONNECT, WaitCause.TLS})
+_CONNECTING = frozenset({WaitCause.POOL, WaitCause.CONNECT, WaitCause.TLS, WaitCause.RETRY})
 _STT, _END, _LLM, _TTS, _OUT = (
     Stage.STT,
     Stage.ENDPOINTING,

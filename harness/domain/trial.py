@@ -16,6 +16,7 @@ from harness.errors import InvariantError
 
 __all__ = [
     "Arrival",
+    "Attempt",
     "Cause",
     "Connection",
     "FailedTrial",
@@ -119,6 +120,8 @@ class WaitCause(StrEnum):
     """a connection was opened"""
     TLS = "tls"
     """a connection was encrypted"""
+    RETRY = "retry"
+    """earlier attempts at the same request failed, and what was waited before the next"""
     TOOL = "tool"
     """a tool ran"""
     LEADING_SILENCE = "leading_silence"
@@ -182,15 +185,19 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """How a request got its connection.
+    """How a request got its connection, and how far away the other end of it is.
 
     Attributes:
         reused: no connection was opened for it.
         rtt_ns: the time that TCP's handshake took, where one was made.
+        path_rtt_ns: the round trip to the machine that ends TCP (the service's edge, or a proxy),
+            as the kernel smoothed it over this connection (``tcpi_rtt``); None where the system
+            does not tell.
     """
 
     reused: bool
     rtt_ns: int | None = None
+    path_rtt_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,6 +237,34 @@ class Idle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """An earlier attempt at a request, which was made again.
+
+    Attributes:
+        number: 1 for the first.
+        start_ns: when it began.
+        end_ns: when it was known to have failed; None where nobody noted it.
+        marks: what it had come to, as the request's own marks.
+        failure: why it was made again; None where no cause was seen.
+        connection: how it got its connection.
+        facts: what the provider said of it.
+    """
+
+    number: int
+    start_ns: int
+    end_ns: int | None = None
+    marks: Mapping[Mark, int] = field(default_factory=lambda: EMPTY)
+    failure: Failure | None = None
+    connection: Connection | None = None
+    facts: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+
+    def __post_init__(self) -> None:
+        """Refuse an attempt that ends before it starts."""
+        if self.end_ns is not None and self.end_ns < self.start_ns:
+            raise InvariantError(f"attempt {self.number} ends before it starts")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One call of a provider within a turn.
 
@@ -240,7 +275,8 @@ class Request:
         parent: the request that led to it: a tool's LLM request, a sentence's LLM request.
         cancelled: the agent dropped it before its end.
         text: what was sent (TTS) or what came back (LLM).
-        marks: its own instants.
+        marks: its own instants; where it was made again, those of the last attempt, but for the
+            call itself.
         work: the event loop thread's cumulative work at those instants.
         arrivals: pieces of the response in order.
         waits: known waits of this request.
@@ -248,6 +284,7 @@ class Request:
         facts: what the provider said of it: model, request id, finish reason, ended, usage, status,
             route. JSON scalars and mappings of them.
         failure: why it failed, if it did.
+        attempts: the earlier attempts, in order; none where the first one did.
     """
 
     id: str
@@ -263,6 +300,7 @@ class Request:
     connection: Connection | None = None
     facts: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     failure: Failure | None = None
+    attempts: tuple[Attempt, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the request's own marks."""
@@ -477,6 +515,8 @@ class Trial:
         turns: at least one.
         health: how well the machine kept time.
         cold: the first trial on a connection of this candidate.
+        emulated: the stages of a user's own agent whose requests went to a gateway; None where
+            that was not watched.
     """
 
     key: TrialKey
@@ -486,6 +526,7 @@ class Trial:
     turns: tuple[Turn, ...]
     health: Health | None = None
     cold: bool = False
+    emulated: frozenset[Stage] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a trial without a turn."""
@@ -506,6 +547,8 @@ class FailedTrial:
         turns: as far as they came.
         health: how well the machine kept time.
         cold: the first trial on a connection of this candidate.
+        emulated: the stages of a user's own agent whose requests went to a gateway; None where
+            that was not watched.
     """
 
     key: TrialKey
@@ -516,3 +559,4 @@ class FailedTrial:
     turns: tuple[Turn, ...] = ()
     health: Health | None = None
     cold: bool = False
+    emulated: frozenset[Stage] | None = None

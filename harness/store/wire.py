@@ -12,7 +12,7 @@ Version 1 (0.1.0):
 ``key``
     ``candidate``, ``utterance``, ``repeat``, ``order``, and ``warmup``, ``attempt`` and
     ``condition`` where set.
-``driver``, ``started``, ``ended``, ``cold``
+``driver``, ``started``, ``ended``, ``cold``, ``emulated`` (a list of stages)
     as in :class:`~harness.domain.trial.Trial`.
 ``failure``
     ``stage``, ``kind``, ``message``, ``status``.
@@ -23,7 +23,8 @@ Version 1 (0.1.0):
 a request
     ``id``, ``stage``, ``cause``, ``parent``, ``cancelled``, ``text``, ``marks``, ``work``,
     ``arrivals`` ([received or null, at or null, text, size]), ``waits``, ``connection``
-    ([reused, rtt or null]), ``facts``, ``failure``.
+    ([reused, rtt or null, path rtt or null]), ``facts``, ``failure``, ``attempts`` (each with
+    ``number``, ``start``, ``end``, ``marks``, ``failure``, ``connection``, ``facts``).
 ``reply``
     ``rate``, ``samples``, ``segments`` ([start, offset, samples]), ``leading_silence``,
     ``interrupted``, ``audio``.
@@ -43,6 +44,7 @@ from harness.clock import Work
 from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import (
     Arrival,
+    Attempt,
     Cause,
     Connection,
     FailedTrial,
@@ -104,6 +106,8 @@ def encode_trial(trial: Trial | FailedTrial) -> str:
     }
     if trial.cold:
         document["cold"] = True
+    if trial.emulated is not None:
+        document["emulated"] = sorted(stage.value for stage in trial.emulated)
     if isinstance(trial, FailedTrial):
         document["failure"] = _failure(trial.failure)
     document["turns"] = [_turn(turn) for turn in trial.turns]
@@ -203,11 +207,31 @@ def _request(request: Request) -> dict[str, Any]:
     if request.waits:
         document["waits"] = _waits(request.waits)
     if request.connection is not None:
-        document["connection"] = [request.connection.reused, request.connection.rtt_ns]
+        document["connection"] = _connection(request.connection)
     if request.facts:
         document["facts"] = dict(request.facts)
     if request.failure is not None:
         document["failure"] = _failure(request.failure)
+    if request.attempts:
+        document["attempts"] = [_attempt(each) for each in request.attempts]
+    return document
+
+
+def _connection(connection: Connection) -> list[Any]:
+    return [connection.reused, connection.rtt_ns, connection.path_rtt_ns]
+
+
+def _attempt(attempt: Attempt) -> dict[str, Any]:
+    document: dict[str, Any] = {"number": attempt.number, "start": attempt.start_ns}
+    if attempt.end_ns is not None:
+        document["end"] = attempt.end_ns
+    _add_marks(document, attempt.marks, {})
+    if attempt.failure is not None:
+        document["failure"] = _failure(attempt.failure)
+    if attempt.connection is not None:
+        document["connection"] = _connection(attempt.connection)
+    if attempt.facts:
+        document["facts"] = dict(attempt.facts)
     return document
 
 
@@ -262,6 +286,7 @@ def decode_trial(line: str | bytes) -> Trial | FailedTrial:
 
 def _decode(document: Mapping[str, Any]) -> Trial | FailedTrial:
     health = document.get("health")
+    emulated = document.get("emulated")
     common: dict[str, Any] = {
         "key": decode_key(document["key"]),
         "driver": document["driver"],
@@ -270,6 +295,7 @@ def _decode(document: Mapping[str, Any]) -> Trial | FailedTrial:
         "turns": tuple(_decode_turn(each) for each in document.get("turns", ())),
         "health": None if health is None else _decode_health(health),
         "cold": document.get("cold", False),
+        "emulated": None if emulated is None else frozenset(Stage(each) for each in emulated),
     }
     if document["kind"] == "trial":
         return Trial(**common)
@@ -347,8 +373,28 @@ def _decode_turn(document: Mapping[str, Any]) -> Turn:
     )
 
 
+def _decode_connection(stored: Sequence[Any] | None) -> Connection | None:
+    """Read how a connection was had; the path's round trip came later than the rest."""
+    if stored is None:
+        return None
+    path = stored[2] if len(stored) > 2 else None
+    return Connection(reused=stored[0], rtt_ns=stored[1], path_rtt_ns=path)
+
+
+def _decode_attempt(document: Mapping[str, Any]) -> Attempt:
+    failure = document.get("failure")
+    return Attempt(
+        number=document["number"],
+        start_ns=document["start"],
+        end_ns=document.get("end"),
+        marks=_decode_marks(document),
+        failure=None if failure is None else _decode_failure(failure),
+        connection=_decode_connection(document.get("connection")),
+        facts=document.get("facts", {}),
+    )
+
+
 def _decode_request(document: Mapping[str, Any]) -> Request:
-    connection = document.get("connection")
     failure = document.get("failure")
     return Request(
         id=document["id"],
@@ -364,11 +410,10 @@ def _decode_request(document: Mapping[str, Any]) -> Request:
             for each in document.get("arrivals", ())
         ),
         waits=_decode_waits(document),
-        connection=(
-            None if connection is None else Connection(reused=connection[0], rtt_ns=connection[1])
-        ),
+        connection=_decode_connection(document.get("connection")),
         facts=document.get("facts", {}),
         failure=None if failure is None else _decode_failure(failure),
+        attempts=tuple(_decode_attempt(each) for each in document.get("attempts", ())),
     )
 
 

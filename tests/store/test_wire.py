@@ -11,6 +11,7 @@ from harness.clock import Work
 from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import (
     Arrival,
+    Attempt,
     Cause,
     Connection,
     FailedTrial,
@@ -69,6 +70,22 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
 facts = st.dictionaries(
     texts, scalars | st.dictionaries(texts, scalars, max_size=2) | st.lists(scalars, max_size=2)
 )
+connections = st.builds(Connection, reused=st.booleans(), rtt_ns=maybe, path_rtt_ns=maybe)
+attempts = st.builds(
+    lambda number, start, length, **rest: Attempt(
+        number=number,
+        start_ns=start,
+        end_ns=None if length is None else start + length,
+        **rest,
+    ),
+    counts,
+    instants,
+    st.none() | counts,
+    marks=marks,
+    failure=st.none() | failures,
+    connection=st.none() | connections,
+    facts=facts,
+)
 requests = st.builds(
     Request,
     id=texts,
@@ -82,9 +99,10 @@ requests = st.builds(
         st.builds(Arrival, received_ns=maybe, at_ns=maybe, text=texts, size=counts), max_size=3
     ).map(tuple),
     waits=st.lists(waits, max_size=2).map(tuple),
-    connection=st.none() | st.builds(Connection, reused=st.booleans(), rtt_ns=maybe),
+    connection=st.none() | connections,
     facts=facts,
     failure=st.none() | failures,
+    attempts=st.lists(attempts, max_size=2).map(tuple),
 )
 replies = st.builds(
     Reply,
@@ -151,6 +169,7 @@ common: dict[str, Any] = {
     "ended_ns": instants,
     "health": st.none() | healths,
     "cold": st.booleans(),
+    "emulated": st.none() | st.frozensets(st.sampled_from(Stage)),
 }
 trials = st.builds(Trial, turns=st.lists(turns(), min_size=1, max_size=2).map(tuple), **common)
 failed = st.builds(
