@@ -22,7 +22,7 @@ import dotenv
 
 from harness.clock import read_clock_pair
 from harness.domain.providers import PROVIDERS, EnvironmentKey
-from harness.domain.suite import Suite
+from harness.domain.suite import StageSettings, Suite
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 
@@ -34,6 +34,7 @@ __all__ = [
     "redact",
     "redact_values",
     "secret_values",
+    "stage_keys",
     "utc_now",
 ]
 
@@ -114,6 +115,17 @@ def provider_keys(provider: str, stages: Iterable[Stage]) -> tuple[EnvironmentKe
     return tuple(found.values())
 
 
+def stage_keys(settings: StageSettings, stage: Stage) -> tuple[EnvironmentKey, ...]:
+    """Return the environment variables that a stage with these settings reads, each once."""
+    spec = PROVIDERS[settings.provider]
+    own = spec.stages.get(stage)
+    found = {key.name: key for key in spec.keys}
+    if own is not None:
+        keys = own.keys if own.keys_for is None else own.keys_for(settings.model, settings.options)
+        found.update({key.name: key for key in keys})
+    return tuple(found.values())
+
+
 def missing_keys(suite: Suite, environ: Mapping[str, str] | None = None) -> tuple[str, ...]:
     """Return one line for each environment variable that a live run of the suite lacks.
 
@@ -131,7 +143,7 @@ def missing_keys(suite: Suite, environ: Mapping[str, str] | None = None) -> tupl
             if settings is None or settings.provider not in PROVIDERS:
                 continue
             own = settings.options.get("api_key_variable")
-            for key in provider_keys(settings.provider, [stage]):
+            for key in stage_keys(settings, stage):
                 name = own if own and key.secret else key.name
                 given = values.get(name, "") or values.get(key.instead or "", "")
                 if key.required and not given.strip():

@@ -1,5 +1,7 @@
 """Baseten: deployments of one's own, and its model APIs."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -13,6 +15,17 @@ _BASETEN_ENDPOINT = EnvironmentKey(
     name="BASETEN_MODEL_ENDPOINT",
     purpose="address of the deployment, where the stage names none",
 )
+
+
+def _deployment_keys(
+    model: str | None, options: Mapping[str, object]
+) -> tuple[EnvironmentKey, ...]:
+    """Return the variable of the address, required where the stage names no deployment."""
+    del model
+    if any(options.get(name) for name in ("endpoint", "model_id", "chain_id")):
+        return ()
+    return (replace(_BASETEN_ENDPOINT, required=True),)
+
 
 SPEC: Final = ProviderSpec(
     name="baseten",
@@ -43,6 +56,7 @@ SPEC: Final = ProviderSpec(
                     }
                 ),
                 keys=(_BASETEN_ENDPOINT,),
+                keys_for=_deployment_keys,
             ),
             Stage.LLM: StageSpec(
                 default_model="moonshotai/Kimi-K2-Instruct",
@@ -83,6 +97,7 @@ SPEC: Final = ProviderSpec(
                     }
                 ),
                 keys=(_BASETEN_ENDPOINT,),
+                keys_for=_deployment_keys,
             ),
         }
     ),

@@ -1,5 +1,6 @@
 """OpenAdapter: Parakeet, chat models and Kokoro's voices behind one base URL."""
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -12,11 +13,41 @@ from harness.domain.providers.spec import (
 )
 from harness.domain.timeline import Stage
 
-__all__ = ["SPEC"]
+__all__ = ["SPEC", "over_rest"]
+
+_KEY: Final = EnvironmentKey(
+    name="OPENADAPTER_API_KEY", purpose="key of LLM, TTS and Whisper", required=True, secret=True
+)
+_PARAKEET: Final = (
+    EnvironmentKey(
+        name="PARAKEET_API_KEY",
+        purpose="key of the Parakeet WebSocket",
+        required=True,
+        secret=True,
+    ),
+    EnvironmentKey(
+        name="PARAKEET_WS_URL",
+        purpose="address of the Parakeet WebSocket",
+        default="wss://edge.openadapter.in/parakeet/v1/audio/stream",
+    ),
+)
+
+
+def over_rest(model: str | None, options: Mapping[str, object]) -> bool:
+    """Return whether a recogniser is asked over REST: Whisper is, Parakeet streams."""
+    mode = options.get("mode")
+    return mode == "rest" or (mode is None and (model or "").casefold().startswith("whisper"))
+
+
+def _hearing_keys(model: str | None, options: Mapping[str, object]) -> tuple[EnvironmentKey, ...]:
+    return (_KEY,) if over_rest(model, options) else _PARAKEET
+
 
 SPEC: Final = ProviderSpec(
     name="openadapter",
     title="OpenAdapter",
+    note="Parakeet streams and has a key of its own; a model named whisper-… is asked over REST. "
+    "Embeddings are no part of a voice turn and are not measured.",
     keys=(
         EnvironmentKey(
             name="OPENADAPTER_BASE_URL",
@@ -44,33 +75,15 @@ SPEC: Final = ProviderSpec(
                         "extra_body": "mapping",
                     }
                 ),
-                keys=(
-                    EnvironmentKey(
-                        name="PARAKEET_API_KEY",
-                        purpose="key of the Parakeet WebSocket",
-                        required=True,
-                        secret=True,
-                    ),
-                    EnvironmentKey(
-                        name="PARAKEET_WS_URL",
-                        purpose="address of the Parakeet WebSocket",
-                        default="wss://edge.openadapter.in/parakeet/v1/audio/stream",
-                    ),
-                ),
+                keys=_PARAKEET,
+                keys_for=_hearing_keys,
             ),
             Stage.LLM: StageSpec(
                 default_model="Kimi-K2.5",
                 model_variable="OPENADAPTER_LLM_MODEL",
                 models=("Kimi-K2.5", "GLM-5.2", "GLM-5.1", "GLM-5"),
                 options=CHAT_OPTIONS,
-                keys=(
-                    EnvironmentKey(
-                        name="OPENADAPTER_API_KEY",
-                        purpose="key of LLM and TTS",
-                        required=True,
-                        secret=True,
-                    ),
-                ),
+                keys=(_KEY,),
             ),
             Stage.TTS: StageSpec(
                 default_model="tts-1",
@@ -89,14 +102,7 @@ SPEC: Final = ProviderSpec(
                     "am_adam",
                 ),
                 options=SPEECH_OPTIONS,
-                keys=(
-                    EnvironmentKey(
-                        name="OPENADAPTER_API_KEY",
-                        purpose="key of LLM and TTS",
-                        required=True,
-                        secret=True,
-                    ),
-                ),
+                keys=(_KEY,),
             ),
         }
     ),

@@ -1,5 +1,8 @@
 """OpenAI, and every server that speaks its protocols."""
 
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -12,14 +15,34 @@ from harness.domain.providers.spec import (
 )
 from harness.domain.timeline import Stage
 
-__all__ = ["SPEC"]
+__all__ = ["SPEC", "is_local"]
+
+_KEY: Final = EnvironmentKey(name="OPENAI_API_KEY", purpose="key", required=True, secret=True)
+
+
+def is_local(base_url: object) -> bool:
+    """Return whether an address is this machine's, whose servers mostly ask for no key."""
+    if not isinstance(base_url, str):
+        return False
+    try:
+        host = urllib.parse.urlsplit(base_url).hostname or ""
+    except ValueError:
+        return False
+    return host in ("localhost", "::1", "host.docker.internal") or host.startswith("127.")
+
+
+def _keys(model: str | None, options: Mapping[str, object]) -> tuple[EnvironmentKey, ...]:
+    del model
+    local = is_local(options.get("base_url")) and not options.get("api_key_variable")
+    return (replace(_KEY, required=not local),)
+
 
 SPEC: Final = ProviderSpec(
     name="openai",
     title="OpenAI-compatible",
-    note="Any endpoint that speaks OpenAI's protocols: name it with base_url.",
+    note="Any endpoint that speaks OpenAI's protocols: name it with base_url. One on this machine "
+    "needs no key.",
     keys=(
-        EnvironmentKey(name="OPENAI_API_KEY", purpose="key", required=True, secret=True),
         EnvironmentKey(
             name="OPENAI_BASE_URL",
             purpose="base URL",
@@ -29,6 +52,8 @@ SPEC: Final = ProviderSpec(
     stages=MappingProxyType(
         {
             Stage.STT: StageSpec(
+                keys=(_KEY,),
+                keys_for=_keys,
                 default_model="gpt-4o-mini-transcribe",
                 options=MappingProxyType(
                     {
@@ -47,12 +72,16 @@ SPEC: Final = ProviderSpec(
                 ),
             ),
             Stage.LLM: StageSpec(
+                keys=(_KEY,),
+                keys_for=_keys,
                 default_model="gpt-4.1-mini",
                 options=MappingProxyType(
                     {"base_url": "str", "api_key_variable": "str", **CHAT_OPTIONS}
                 ),
             ),
             Stage.TTS: StageSpec(
+                keys=(_KEY,),
+                keys_for=_keys,
                 default_model="tts-1",
                 default_voice="alloy",
                 voices=("alloy", "echo", "fable", "onyx", "nova", "shimmer"),

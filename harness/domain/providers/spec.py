@@ -47,6 +47,8 @@ class StageSpec:
         models: names known to be offered; others are passed through.
         voices: likewise.
         keys: environment variables of this stage beside the provider's own.
+        keys_for: given a model (None: the default) and options, those of ``keys`` that count, and
+            whether each is required; None where all do as they stand.
     """
 
     default_model: str | None
@@ -58,6 +60,7 @@ class StageSpec:
     models: tuple[str, ...] = ()
     voices: tuple[str, ...] = ()
     keys: tuple[EnvironmentKey, ...] = ()
+    keys_for: Callable[[str | None, Mapping[str, object]], tuple[EnvironmentKey, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from typing import Any
 from livekit.agents import llm, stt, tts
 
 from harness.domain.providers import PROVIDERS
+from harness.domain.providers.openadapter import over_rest
 from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
 from harness.pipeline.place import Place
@@ -23,9 +24,9 @@ def _base_url(place: Place) -> str:
 
 
 def make_stt(place: Place, settings: StageSettings) -> stt.STT[Any]:
-    """Build Parakeet, or Whisper over REST with ``mode = "rest"``."""
+    """Build Parakeet, or Whisper over REST: by the model's name, or with ``mode = "rest"``."""
     options = settings.options
-    if options.get("mode") == "rest":
+    if over_rest(settings.model, options):
         if place.emulated:
             root, key = place.gateway_root(settings, "exact") + "/v1", place.gateway_key or ""
         else:

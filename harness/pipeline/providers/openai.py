@@ -1,14 +1,17 @@
 """OpenAI and every endpoint that speaks its protocols."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import openai as openai_sdk
 from livekit.agents import NOT_GIVEN, llm, stt, tts
 from livekit.agents.inference import VAD
 from livekit.plugins import openai
+from openai._models import FinalRequestOptions
 
 from harness.domain.providers import PROVIDERS
+from harness.domain.providers.openai import is_local
 from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
 from harness.pipeline.place import Place
@@ -30,23 +33,37 @@ _LLM_OPTIONS = (
 )
 
 
+class _AddingClient(openai_sdk.AsyncClient):
+    """OpenAI's client, which adds fields to every body: livekit's STT and TTS take none."""
+
+    added: Mapping[str, Any] = MappingProxyType({})
+
+    async def _prepare_options(self, options: FinalRequestOptions) -> FinalRequestOptions:
+        if self.added and isinstance(options.json_data, Mapping):
+            options.json_data = {**options.json_data, **self.added}
+        return await super()._prepare_options(options)
+
+
 def _client(
     place: Place,
     base_url: str,
     key: str,
     *,
-    headers: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] = MappingProxyType({}),
     stage: Stage | None = None,
 ) -> openai_sdk.AsyncClient:
-    return openai_sdk.AsyncClient(
+    """Return a client on a stamped transport, with the options' further headers and fields."""
+    client = _AddingClient(
         api_key=key,
         base_url=base_url,
         max_retries=0,
-        default_headers=headers,
+        default_headers=options.get("extra_headers"),
         http_client=timed_client(
             label=place.request_label, timeout_s=place.options.request_timeout_s, stage=stage
         ),
     )
+    client.added = options.get("extra_body", {})
+    return client
 
 
 def compatible_llm(
@@ -67,7 +84,7 @@ def compatible_tts(
         speed=float(options.get("speed", 1.0)),
         instructions=options.get("instructions", NOT_GIVEN),
         response_format=options.get("response_format", place.options.tts_format),
-        client=_client(place, base_url, key, headers=options.get("extra_headers")),
+        client=_client(place, base_url, key, options=options),
     )
 
 
@@ -79,11 +96,12 @@ def compatible_stt(
     Over REST livekit puts a voice activity detector before it. Over the WebSocket the server's own
     detector ends the utterance, but for models that have none: then livekit's does.
     """
-    client = _client(place, base_url, key, headers=options.get("extra_headers"), stage=Stage.STT)
+    client = _client(place, base_url, key, options=options, stage=Stage.STT)
     given: dict[str, Any] = {
         "model": model,
         "language": options.get("language", "en"),
         "prompt": options.get("prompt", NOT_GIVEN),
+        "temperature": options.get("temperature", NOT_GIVEN),
         "keywords": list(options["keywords"]) if "keywords" in options else NOT_GIVEN,
         "client": client,
     }
@@ -117,6 +135,9 @@ def _address(place: Place, settings: StageSettings, profile: str) -> tuple[str, 
     base_url = options.get("base_url") or place.variable(
         "OPENAI_BASE_URL", "https://api.openai.com/v1"
     )
+    if is_local(base_url) and "api_key_variable" not in options:
+        # OpenAI's client insists on a key; a server that asks for none ignores it.
+        return str(base_url), place.variable(variable) or "none"
     return str(base_url), place.required(variable, "key of the OpenAI-compatible endpoint")
 
 

@@ -108,6 +108,7 @@ def make_llm(place: Place, settings: StageSettings) -> llm.LLM[Any]:
                 "max_tokens": "maxTokens",
                 "reasoning_effort": "reasoningEffort",
                 "max_tool_hops": "maxToolHops",
+                "parallel_tool_calls": "parallelToolCalls",
             },
         ),
         buffered=bool(options.get("buffered", False)),
@@ -116,7 +117,10 @@ def make_llm(place: Place, settings: StageSettings) -> llm.LLM[Any]:
 
 def make_tts(place: Place, settings: StageSettings) -> tts.TTS[Any]:
     """Build the TTS of a candidate."""
-    asked = _renamed(dict(settings.options), {"speed": "speed", "instructions": "instructions"})
+    asked = _renamed(
+        dict(settings.options),
+        {"speed": "speed", "instructions": "instructions", "spoken_form": "spokenForm"},
+    )
     if settings.voice is not None:
         asked["voice"] = settings.voice
     if settings.model not in (None, _AUTO) and ":" not in str(settings.model):
