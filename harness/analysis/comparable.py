@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.analysis.definitions import METRICS, definition_digests
 from harness.analysis.transcript import NORMALISER_VERSION
+from harness.domain.barge_in import describe_barge_in
 from harness.domain.condition import describe_condition
 from harness.domain.suite import Suite, Via
 from harness.domain.trial import FailedTrial, Trial
@@ -23,6 +24,8 @@ __all__ = ["MeasuredRun", "changed_metrics", "differences", "option_values"]
 
 # Options of the suite that move a latency, beside those of the session and of the gateway.
 _OPTIONS = ("frame_ms", "trailing", "concurrency", "stage_texts")
+# These change nothing where nobody may interrupt.
+_OF_INTERRUPTIONS = ("interruption_mode", "backchannel_boundary_s")
 _GATEWAY = ("recogniser", "word_error_rate", "profiles")
 
 
@@ -68,7 +71,13 @@ def option_values(suite: Suite) -> dict[str, str]:
     found["conditions"] = _plain(
         tuple(f"{each.name} ({describe_condition(each)})" for each in suite.conditions)
     )
+    if suite.barge_ins:
+        found["barge_ins"] = _plain(
+            tuple(f"{each.name} ({describe_barge_in(each)})" for each in suite.barge_ins)
+        )
     for each in dataclasses.fields(suite.session):
+        if each.name in _OF_INTERRUPTIONS and not suite.session.interruptions:
+            continue
         found[f"session.{each.name}"] = _plain(getattr(suite.session, each.name))
     if suite.via is Via.GATEWAY:
         found.update({f"gateway.{name}": _plain(getattr(suite.gateway, name)) for name in _GATEWAY})

@@ -1,14 +1,36 @@
 """The seam between the runner and what performs a trial."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
+from harness.domain.barge_in import Expects
 from harness.domain.suite import Candidate
 from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.domain.utterance import Utterance
 
-__all__ = ["Performer", "PlayableUtterance", "ReplyAudio"]
+__all__ = ["Performer", "PlayableBargeIn", "PlayableUtterance", "ReplyAudio"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayableBargeIn:
+    """A recording that is played over the reply.
+
+    Attributes:
+        recording: its utterance's id in its dataset.
+        expects: what the agent should make of it.
+        pcm: little-endian 16-bit mono samples at 16 kHz.
+        speech_start_ns, speech_end_ns: bounds of the speech from the recording's first sample.
+        after_ns: from the reply's first audible sample to the first speech sample.
+    """
+
+    recording: str
+    expects: Expects
+    pcm: bytes
+    speech_start_ns: int
+    speech_end_ns: int
+    after_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,12 +43,17 @@ class PlayableUtterance:
         pcm: little-endian 16-bit mono samples at 16 kHz.
         speech_start_ns, speech_end_ns: bounds of the speech from the recording's first sample;
             None where no speech is expected.
+        barge_ins: what is said over the reply, by the barge-in's name.
     """
 
     utterance: Utterance
     pcm: bytes
     speech_start_ns: int | None
     speech_end_ns: int | None
+    # Left out of the hash because a mapping has none.
+    barge_ins: Mapping[str, PlayableBargeIn] = field(
+        default_factory=lambda: MappingProxyType({}), hash=False
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,11 @@
 """The order of a run's trials, and what the run will take: pure functions of a suite.
 
 Candidates are compared fairly only if they are measured under the same conditions, so the plan is
-made of blocks. A block is one repeat: each utterance under each condition once for each candidate.
-Within a block these recordings are shuffled, and the candidates of one recording stand side by side
-in a random order, so that a machine or a provider that drifts weighs on all of them, and on all
-conditions, alike. Warm-ups come first, under the first condition.
+made of blocks. A block is one repeat: each utterance under each condition and with each barge-in
+once for each candidate. Within a block these recordings are shuffled, and the candidates of one
+recording stand side by side in a random order, so that a machine or a provider that drifts weighs
+on all of them, and on all conditions, alike. Warm-ups come first, under the first condition and
+with the first barge-in.
 """
 
 import random
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
+from harness.domain.barge_in import BargeIn
 from harness.domain.providers import PROVIDERS
 from harness.domain.suite import Candidate, Driver, Price, StageSettings, Suite, Via
 from harness.domain.timeline import Stage
@@ -78,7 +80,17 @@ def make_plan(suite: Suite, utterance_ids: Sequence[str], seed: int) -> tuple[Tr
     conditions = suite.condition_names
     found: list[TrialKey] = []
 
-    def add(candidate: str, utterance: str, repeat: int, *, warmup: bool, condition: str) -> None:
+    barge_ins: Sequence[BargeIn | None] = suite.barge_ins or (None,)
+
+    def add(
+        candidate: str,
+        utterance: str,
+        repeat: int,
+        *,
+        warmup: bool,
+        condition: str,
+        barge_in: BargeIn | None,
+    ) -> None:
         found.append(
             TrialKey(
                 candidate=candidate,
@@ -87,6 +99,8 @@ def make_plan(suite: Suite, utterance_ids: Sequence[str], seed: int) -> tuple[Tr
                 order=len(found),
                 warmup=warmup,
                 condition=condition,
+                barge_in="" if barge_in is None else barge_in.name,
+                expects=None if barge_in is None else barge_in.expect,
             )
         )
 
@@ -94,12 +108,31 @@ def make_plan(suite: Suite, utterance_ids: Sequence[str], seed: int) -> tuple[Tr
     for index in range(suite.warmups):
         for name in _shuffled(names, generator):
             utterance = warm[index % len(warm)]
-            add(name, utterance, index // len(warm), warmup=True, condition=conditions[0])
-    recordings = [(each, condition) for each in utterance_ids for condition in conditions]
+            add(
+                name,
+                utterance,
+                index // len(warm),
+                warmup=True,
+                condition=conditions[0],
+                barge_in=barge_ins[0],
+            )
+    recordings = [
+        (each, condition, barge_in)
+        for each in utterance_ids
+        for condition in conditions
+        for barge_in in barge_ins
+    ]
     for repeat in range(suite.repeats):
-        for utterance, condition in _shuffled(recordings, generator):
+        for utterance, condition, barge_in in _shuffled(recordings, generator):
             for name in _shuffled(names, generator):
-                add(name, utterance, repeat, warmup=False, condition=condition)
+                add(
+                    name,
+                    utterance,
+                    repeat,
+                    warmup=False,
+                    condition=condition,
+                    barge_in=barge_in,
+                )
     return tuple(found)
 
 

@@ -10,17 +10,20 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from harness.domain.barge_in import BargeIn
 from harness.domain.condition import Condition
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 
 __all__ = [
+    "INTERRUPTION_MODES",
     "Budget",
     "BudgetKind",
     "Candidate",
     "DatasetChoice",
     "Driver",
     "GatewayOptions",
+    "InterruptionSettings",
     "Limits",
     "Price",
     "SessionOptions",
@@ -74,6 +77,43 @@ class StageSettings:
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
 
+INTERRUPTION_MODES = ("vad", "adaptive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterruptionSettings:
+    """How a candidate tells that it is being interrupted.
+
+    Attributes:
+        mode: "vad" for livekit's rule over voice activity, "adaptive" for LiveKit Inference's
+            detector, which tells interruptions from backchannels.
+        profile: the gateway profile of the adaptive detector when the suite runs via the gateway.
+        threshold: of the adaptive detector's probability; None leaves it to the service.
+        min_duration_s: how long speech has to last for the "vad" rule, and after a fall back to it.
+    """
+
+    mode: str = "vad"
+    profile: str | None = None
+    threshold: float | None = None
+    min_duration_s: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse settings that livekit does not know.
+
+        Raises:
+            ConfigurationError: with a line for each mistake, which starts with the field's name.
+        """
+        problems = []
+        if self.mode not in INTERRUPTION_MODES:
+            problems.append(f'mode: {self.mode!r} is neither "vad" nor "adaptive"')
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            problems.append(f"threshold: {self.threshold:g} has to lie between 0 and 1")
+        if not 0 <= self.min_duration_s <= 60:
+            problems.append(f"min_duration_s: {self.min_duration_s:g} lies outside 0…60")
+        if problems:
+            raise ConfigurationError(problems)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """One pipeline under test.
@@ -84,6 +124,7 @@ class Candidate:
         agent: "module:function" that returns the user's own session and agent, in place of the
             stages.
         instructions: the agent's system prompt.
+        interruption: how it tells that it is being interrupted; None takes the session's mode.
     """
 
     name: str
@@ -92,6 +133,7 @@ class Candidate:
     tts: StageSettings | None = None
     agent: str | None = None
     instructions: str = "You are a helpful voice assistant. Answer in one or two short sentences."
+    interruption: InterruptionSettings | None = None
 
     def __post_init__(self) -> None:
         """Refuse a candidate with nothing to measure."""
@@ -118,6 +160,10 @@ class SessionOptions:
         preemptive_generation: ask the LLM before the turn is committed.
         preemptive_tts: synthesise before the turn is committed.
         interruptions: the user may interrupt the reply.
+        interruption_mode: what tells an interruption, where a candidate does not say: "vad" or
+            "adaptive".
+        backchannel_boundary_s: within so many seconds of the reply's beginning and end the adaptive
+            detector is not asked, and voice activity decides.
         text_transforms: livekit's filters between LLM and TTS ("filter_markdown", "filter_emoji").
         tts_format: the audio format asked of the TTS.
         max_retries: of each provider's call.
@@ -136,6 +182,8 @@ class SessionOptions:
     preemptive_generation: bool = False
     preemptive_tts: bool = False
     interruptions: bool = False
+    interruption_mode: str = "vad"
+    backchannel_boundary_s: float = 1.0
     text_transforms: tuple[str, ...] = ()
     tts_format: str = "pcm"
     max_retries: int = 0
@@ -291,6 +339,7 @@ class Suite:
         keep_audio: store the replies' audio.
         conditions: what every utterance is heard under, one after another; none plays the
             recordings as they are.
+        barge_ins: what is said over the replies, one after another; none says nothing.
         intelligibility: the recogniser that `turnbench intelligibility` has the replies heard by.
     """
 
@@ -316,6 +365,7 @@ class Suite:
     wer_limit: float = 0.2
     keep_audio: bool = True
     conditions: tuple[Condition, ...] = ()
+    barge_ins: tuple[BargeIn, ...] = ()
     intelligibility: StageSettings | None = None
     baseline: str | None = None
 
@@ -335,6 +385,7 @@ class Suite:
             f"condition.name: {name!r} stands twice; names are unique, whatever their case"
             for name in sorted({each for each in played if played.count(each) > 1})
         )
+        problems.extend(self._interruption_problems())
         if not self.datasets:
             problems.append("dataset: give at least one [[dataset]]")
         for key, value, low, high in (
@@ -361,6 +412,41 @@ class Suite:
                     problems.append(f"budget.{role}: no candidate is named {name!r}")
         if problems:
             raise ConfigurationError(problems)
+
+    def _interruption_problems(self) -> list[str]:
+        """Say what forbids to interrupt, or to hear interruptions."""
+        problems: list[str] = []
+        said = [each.name.casefold() for each in self.barge_ins]
+        problems.extend(
+            f"barge_in.name: {name!r} stands twice; names are unique, whatever their case"
+            for name in sorted({each for each in said if said.count(each) > 1})
+        )
+        session = self.session
+        ours = session.preset == "measure"
+        if self.barge_ins and self.driver is not Driver.SESSION:
+            problems.append('barge_in: only driver = "session" has a reply to speak over')
+        elif self.barge_ins and ours and not session.interruptions:
+            problems.append("session.interruptions: a [[barge_in]] needs interruptions = true")
+        hears = session.vad or session.turn_detection in {TurnDetection.VAD, TurnDetection.MODEL}
+        for each in self.candidates:
+            if each.agent is not None or self.interruption(each).mode != "adaptive" or not ours:
+                continue
+            if not session.interruptions:
+                problems.append(
+                    "session.interruptions: an adaptive interruption needs interruptions = true"
+                )
+            if not hears or session.turn_detection is TurnDetection.MANUAL:
+                problems.append(
+                    "session.vad: livekit's adaptive interruption needs vad = true, and a "
+                    'turn_detection other than "manual"'
+                )
+        return list(dict.fromkeys(problems))
+
+    def interruption(self, candidate: Candidate) -> InterruptionSettings:
+        """Return how a candidate tells that it is being interrupted."""
+        if candidate.interruption is not None:
+            return candidate.interruption
+        return InterruptionSettings(mode=self.session.interruption_mode)
 
     @property
     def condition_names(self) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ class Stage(StrEnum):
     LLM = "llm"
     TTS = "tts"
     PLAYOUT = "playout"
+    INTERRUPTION = "interruption"
     HARNESS = "harness"
 
 
@@ -88,6 +89,18 @@ class Mark(StrEnum):
     """…the first sample above the silence floor is played."""
     PLAYOUT_END = "playout_end"
     """…the last sample of the reply has been played."""
+    OVERLAP_START = "overlap_start"
+    """…the first speech sample said over the reply is due at the pipeline."""
+    OVERLAP_END = "overlap_end"
+    """…the last speech sample said over the reply is due at the pipeline."""
+    WINDOW_SENT = "window_sent"
+    """…a window of the overlapping speech has been handed to the detector's socket."""
+    VERDICT_RECEIVED = "verdict_received"
+    """…the detector's verdict on that window arrives (transport level)."""
+    INTERRUPTION_DETECTED = "interruption_detected"
+    """…the agent decides that it is being interrupted."""
+    REPLY_STOPPED = "reply_stopped"
+    """…the agent stops the playout of the reply."""
 
 
 ORDER: tuple[tuple[Mark, Mark], ...] = (
@@ -117,6 +130,9 @@ ORDER: tuple[tuple[Mark, Mark], ...] = (
     (Mark.TTS_FIRST_FRAME, Mark.PLAYOUT_START),
     (Mark.PLAYOUT_START, Mark.FIRST_AUDIBLE),
     (Mark.FIRST_AUDIBLE, Mark.PLAYOUT_END),
+    (Mark.FIRST_AUDIBLE, Mark.OVERLAP_START),
+    (Mark.OVERLAP_START, Mark.OVERLAP_END),
+    (Mark.WINDOW_SENT, Mark.VERDICT_RECEIVED),
 )
 """Pairs (earlier, later); equal instants are legal."""
 
@@ -134,6 +150,8 @@ TRANSPORT_MARKS = frozenset(
         Mark.TTS_FIRST_BYTE,
         Mark.TTS_FRAME_RECEIVED,
         Mark.TTS_END,
+        Mark.WINDOW_SENT,
+        Mark.VERDICT_RECEIVED,
     }
 )
 """Marks stamped at the socket, before any parsing."""

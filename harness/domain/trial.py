@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from harness.clock import Work
+from harness.domain.barge_in import Expects
 from harness.domain.timeline import Mark, Stage, Timeline
 from harness.errors import InvariantError
 
@@ -23,7 +24,9 @@ __all__ = [
     "Failure",
     "FailureKind",
     "Health",
+    "HeardAgain",
     "Idle",
+    "Overlap",
     "PlayoutSegment",
     "Reply",
     "Request",
@@ -67,6 +70,8 @@ class Cause(StrEnum):
     """an earlier request with the same content failed"""
     FIXED = "fixed"
     """the stage driver's fixed input"""
+    OVERLAP = "overlap"
+    """speech over the reply had to be judged"""
 
 
 class FailureKind(StrEnum):
@@ -90,6 +95,7 @@ class FailureKind(StrEnum):
     NO_TRANSCRIPT = "no_transcript"
     NO_REPLY = "no_reply"
     UNEXPECTED_REPLY = "unexpected_reply"
+    NOT_INTERRUPTED = "not_interrupted"
     INTERNAL = "internal"
 
 
@@ -323,6 +329,23 @@ class PlayoutSegment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeardAgain:
+    """What a recogniser made of a reply's audio after the run; it is stored beside the trials.
+
+    Attributes:
+        spoken: the text that was synthesised.
+        heard: the final transcript; None where there is none.
+        recogniser: which one, and where it was reached, in words.
+        reason: why it failed; None where it heard words, or nothing to hear.
+    """
+
+    spoken: str
+    heard: str | None
+    recogniser: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """The reply's audio as it was played.
 
@@ -355,6 +378,24 @@ class Reply:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """One utterance and the agent's reply.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overlap:
+    """What was said over the reply, and who was to judge it.
+
+    Attributes:
+        recording: its utterance's id in its dataset.
+        expects: what the agent should make of it.
+        detector: "adaptive" or "vad", as asked for; "" where an agent of the user's own decides.
+        fell_back: why the adaptive detector gave up and left the decision to the voice activity
+            detector; "" where it did not.
+    """
+
+    recording: str
+    expects: Expects
+    detector: str = ""
+    fell_back: str = ""
+
+
 
     Attributes:
         index: 0 for the first turn of the trial.
@@ -372,6 +413,8 @@ class Turn:
     """
 
     index: int
+        overlap: what was to be said over the reply; None for most turns. It has been said where
+            the mark ``overlap_start`` stands.
     utterance: str
     marks: Mapping[Mark, int] = field(default_factory=lambda: EMPTY)
     work: Mapping[Mark, Work] = field(default_factory=lambda: EMPTY)
@@ -385,6 +428,7 @@ class Turn:
 
     def __post_init__(self) -> None:
         """Check that ids are unique and parents exist."""
+    overlap: Overlap | None = None
         ids = [request.id for request in self.requests]
         if len(set(ids)) != len(ids):
             raise InvariantError(f"turn {self.index} has two requests with one id")
@@ -483,6 +527,8 @@ class TrialKey:
     """
 
     candidate: str
+        barge_in: the name of what is said over the reply; "" where nothing is.
+        expects: what the agent should make of it; None where nothing is said.
     utterance: str
     repeat: int
     order: int
@@ -492,6 +538,8 @@ class TrialKey:
 
     @property
     def recording(self) -> str:
+    barge_in: str = ""
+    expects: Expects | None = None
         """What is played: :func:`recording_name` of the utterance and the condition."""
         return recording_name(self.utterance, self.condition)
 

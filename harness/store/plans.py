@@ -2,7 +2,8 @@
 
 Version 1 (0.1.0): ``v``; ``suite`` (the document of ``harness.store.suites``, with its defaults);
 ``source`` (the suite's file); ``seed``; ``emulated``; ``order`` ([candidate, utterance, repeat,
-warmup], by position, and the condition's name as a fifth where there is one); ``utterances`` (the
+warmup], by position, then the condition's name where there is one ("" before a barge-in without
+one), then the barge-in's name and what it expects); ``utterances`` (the
 fields of :class:`~harness.domain.utterance.Utterance` that are known, and ``dataset``, the index of
 its dataset); ``datasets`` (``name``, ``version``, ``path``, ``sha256``, ``synthetic``, ``licence``,
 ``description``, ``recipe``, ``skipped``); ``facts`` (what else was settled before the first trial:
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from harness.domain.barge_in import Expects
 from harness.domain.suite import Suite, Via
 from harness.domain.trial import TrialKey
 from harness.domain.utterance import Dataset, Utterance
@@ -115,7 +117,8 @@ def encode_plan(plan: RunPlan) -> str:
         ],
         "order": [
             [key.candidate, key.utterance, key.repeat, key.warmup]
-            + ([key.condition] if key.condition else [])
+            + ([key.condition] if key.condition or key.barge_in else [])
+            + ([key.barge_in, key.expects] if key.barge_in else [])
             for key in plan.keys
         ],
     }
@@ -158,6 +161,8 @@ def decode_plan(text: str, *, source: Path) -> RunPlan:
                     order=order,
                     warmup=each[3],
                     condition=each[4] if len(each) > 4 else "",
+                    barge_in=each[5] if len(each) > 6 else "",
+                    expects=Expects(each[6]) if len(each) > 6 else None,
                 )
                 for order, each in enumerate(document["order"])
             ),

@@ -27,7 +27,7 @@ def check_profiles(top: Table, fields: Mapping[str, Any], profiles: ProfileStage
     named = [
         (f"candidate[{number}].{stage.value}", table.get(stage.value), stage)
         for number, table in enumerate(_tables(top.take("candidate")), start=1)
-        for stage in SCRIPTED_STAGES
+        for stage in (*SCRIPTED_STAGES, Stage.INTERRUPTION)
     ]
     named.append(("intelligibility", top.take("intelligibility"), Stage.STT))
     for path, inner, stage in named:

@@ -9,6 +9,7 @@ from harness.domain.suite import (
     StageSettings,
     Suite,
 )
+from harness.store.suite_barge_ins import barge_in_document, interruption_document
 from harness.store.suite_conditions import condition_document
 from harness.store.suite_stages import SCRIPTED_STAGES, plain
 
@@ -50,6 +51,11 @@ def suite_document(suite: Suite) -> dict[str, Any]:
             if suite.conditions
             else {}
         ),
+        **(
+            {"barge_in": [barge_in_document(each) for each in suite.barge_ins]}
+            if suite.barge_ins
+            else {}
+        ),
         "session": _fields(suite.session),
         "gateway": _fields(suite.gateway),
         "timeouts": _fields(suite.timeouts),
@@ -83,6 +89,8 @@ def _candidate_document(candidate: Candidate) -> dict[str, Any]:
         settings = candidate.stage(stage)
         if settings is not None:
             document[stage.value] = _stage_document(settings)
+    if candidate.interruption is not None:
+        document["interruption"] = interruption_document(candidate.interruption)
     return document
 
 

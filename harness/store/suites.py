@@ -14,12 +14,14 @@ from typing import Any
 
 from harness.domain.providers import PROVIDERS
 from harness.domain.suite import (
+    INTERRUPTION_MODES,
     Budget,
     BudgetKind,
     Candidate,
     DatasetChoice,
     Driver,
     GatewayOptions,
+    InterruptionSettings,
     Limits,
     Price,
     SessionOptions,
@@ -30,6 +32,7 @@ from harness.domain.suite import (
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from harness.store.shipped import shipped_folder, shipped_names
+from harness.store.suite_barge_ins import read_barge_in, read_interruption
 from harness.store.suite_checks import ProfileStages, check_metrics, check_profiles
 from harness.store.suite_conditions import read_condition
 from harness.store.suite_document import suite_document
@@ -211,6 +214,11 @@ class _SuiteReader:
                 for table in top.tables("condition")
                 if (found := read_condition(table, path=self.path, finish=self.finish)) is not None
             ),
+            "barge_ins": tuple(
+                said
+                for table in top.tables("barge_in")
+                if (said := read_barge_in(table, path=self.path, finish=self.finish)) is not None
+            ),
             "datasets": tuple(self.dataset(table) for table in top.tables("dataset")),
             "intelligibility": (
                 read_stage(top.table("intelligibility"), Stage.STT, strict=self.strict)
@@ -262,6 +270,12 @@ class _SuiteReader:
             ),
             preemptive_tts=table.boolean("preemptive_tts", default=base.preemptive_tts),
             interruptions=table.boolean("interruptions", default=base.interruptions),
+            interruption_mode=table.word(
+                "interruption_mode", base.interruption_mode, INTERRUPTION_MODES
+            ),
+            backchannel_boundary_s=table.number(
+                "backchannel_boundary_s", base.backchannel_boundary_s, low=0
+            ),
             text_transforms=table.texts("text_transforms"),
             tts_format=table.text("tts_format", base.tts_format),
             max_retries=table.integer("max_retries", base.max_retries, low=0, high=100),
@@ -353,6 +367,7 @@ class _SuiteReader:
                 if table.has(stage.value)
             }
             instructions = table.text("instructions", str(base))
+            interruption = self.interruption(table) if table.has("interruption") else None
             self.finish(table, also=[stage.value for stage in SCRIPTED_STAGES])
             missing = [each.value for each in SCRIPTED_STAGES if each.value not in stages]
             if agent is None and len(missing) == len(SCRIPTED_STAGES):
@@ -363,8 +378,25 @@ class _SuiteReader:
                     table.problem(
                         each, 'is missing; a session needs stt, llm and tts (or driver = "stage")'
                     )
-            found.append(Candidate(name=name, agent=agent, instructions=instructions, **stages))
+            found.append(
+                Candidate(
+                    name=name,
+                    agent=agent,
+                    instructions=instructions,
+                    interruption=interruption,
+                    **stages,
+                )
+            )
         return tuple(found)
+
+    def interruption(self, table: Table) -> InterruptionSettings:
+        session = self.top.take("session")
+        mode = session.get("interruption_mode") if isinstance(session, Mapping) else None
+        return read_interruption(
+            table.table("interruption"),
+            mode=mode if mode in INTERRUPTION_MODES else INTERRUPTION_MODES[0],
+            finish=self.finish,
+        )
 
     def budget(self, table: Table) -> Budget | None:
         metric = table.needed_text("metric")

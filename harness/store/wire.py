@@ -10,8 +10,8 @@ Version 1 (0.1.0):
 ``kind``
     "trial" or "failed".
 ``key``
-    ``candidate``, ``utterance``, ``repeat``, ``order``, and ``warmup``, ``attempt`` and
-    ``condition`` where set.
+    ``candidate``, ``utterance``, ``repeat``, ``order``, and ``warmup``, ``attempt``,
+    ``condition``, ``barge_in`` and ``expects`` where set.
 ``driver``, ``started``, ``ended``, ``cold``, ``emulated`` (a list of stages)
     as in :class:`~harness.domain.trial.Trial`.
 ``failure``
@@ -19,7 +19,8 @@ Version 1 (0.1.0):
 ``turns``
     each with ``index``, ``utterance``, ``marks`` (mark to instant), ``work`` (mark to [cpu,
     queued]), ``transcripts`` ([kind, text, at, received or null, late]), ``requests``, ``audible``,
-    ``waits`` ([cause, start, end]), ``idle`` ([start, end]), ``reply`` and ``reported``.
+    ``waits`` ([cause, start, end]), ``idle`` ([start, end]), ``reply``, ``reported`` and
+    ``overlap`` (``recording``, ``expects``, ``detector``, ``fell_back``).
 a request
     ``id``, ``stage``, ``cause``, ``parent``, ``cancelled``, ``text``, ``marks``, ``work``,
     ``arrivals`` ([received or null, at or null, text, size]), ``waits``, ``connection``
@@ -41,6 +42,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.clock import Work
+from harness.domain.barge_in import Expects
 from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import (
     Arrival,
@@ -52,6 +54,7 @@ from harness.domain.trial import (
     FailureKind,
     Health,
     Idle,
+    Overlap,
     PlayoutSegment,
     Reply,
     Request,
@@ -137,6 +140,10 @@ def encode_key(key: TrialKey) -> dict[str, Any]:
         document["attempt"] = key.attempt
     if key.condition:
         document["condition"] = key.condition
+    if key.barge_in:
+        document["barge_in"] = key.barge_in
+    if key.expects is not None:
+        document["expects"] = key.expects.value
     return document
 
 
@@ -171,7 +178,27 @@ def _turn(turn: Turn) -> dict[str, Any]:
         document["reply"] = _reply(turn.reply)
     if turn.reported:
         document["reported"] = dict(turn.reported)
+    if turn.overlap is not None:
+        document["overlap"] = _overlap(turn.overlap)
     return document
+
+
+def _overlap(overlap: Overlap) -> dict[str, Any]:
+    document = {"recording": overlap.recording, "expects": overlap.expects.value}
+    if overlap.detector:
+        document["detector"] = overlap.detector
+    if overlap.fell_back:
+        document["fell_back"] = overlap.fell_back
+    return document
+
+
+def _decode_overlap(document: Mapping[str, Any]) -> Overlap:
+    return Overlap(
+        recording=document["recording"],
+        expects=Expects(document["expects"]),
+        detector=document.get("detector", ""),
+        fell_back=document.get("fell_back", ""),
+    )
 
 
 def _add_marks(
@@ -318,6 +345,8 @@ def decode_key(document: Mapping[str, Any]) -> TrialKey:
         warmup=document.get("warmup", False),
         attempt=document.get("attempt", 0),
         condition=document.get("condition", ""),
+        barge_in=document.get("barge_in", ""),
+        expects=Expects(document["expects"]) if "expects" in document else None,
     )
 
 
@@ -370,6 +399,7 @@ def _decode_turn(document: Mapping[str, Any]) -> Turn:
         idle=tuple(Idle(start_ns=each[0], end_ns=each[1]) for each in document.get("idle", ())),
         reply=None if reply is None else _decode_reply(reply),
         reported=document.get("reported", {}),
+        overlap=_decode_overlap(document["overlap"]) if "overlap" in document else None,
     )
 
 
