@@ -6,24 +6,25 @@ look like is a :class:`Wire`'s business; what the client may send, that of the p
 """
 
 import asyncio
-import contextlib
 import time
 from collections import deque
 from collections.abc import Coroutine
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 from aiohttp import web
 
-from harness.gateway.context import NS_PER_S, Call, reset_connection
+from harness.gateway.context import Call
 from harness.gateway.distributions import Draws
 from harness.gateway.endpointing import SHORTEST_LOUD_MS, Endpointer
-from harness.gateway.engines.recogniser import Hearing, StableWords
+from harness.gateway.engines.recogniser import StableWords
 from harness.gateway.engines.replies import nonsense
 from harness.gateway.faults import CONNECTION_FAULTS, STAGE_FAULTS, FaultKind, Stage
+from harness.gateway.listening_faults import ListeningFaults
 from harness.gateway.pcm import HEARD_RATE, Samples
 from harness.gateway.profiles import Interims, SttProfile
+from harness.gateway.transcripts import Heard, SpokenWord, Wire
+from harness.gateway.utterance import Ended, EndpointTimer, Utterance
 
 __all__ = ["Heard", "ListeningSession", "SpokenWord", "Wire"]
 
@@ -34,137 +35,7 @@ _LONGEST = 60 * HEARD_RATE
 _TIMER_SILENCE = HEARD_RATE // 10
 # How far the audio may lag behind or run ahead of the clock before the audio decides.
 _SLACK = HEARD_RATE * 6 // 100
-_FAULT_AFTER_NS = 300_000_000
-_DROP_AFTER_NS = 100_000_000
-_OVERSIZED_BYTES = 4 * 1024 * 1024
-_LOUD = 330
 _UTTERANCE_FAULTS: Final = STAGE_FAULTS[Stage.STT] - CONNECTION_FAULTS
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpokenWord:
-    """A word with its place in the stream, in seconds from the stream's first sample."""
-
-    text: str
-    start_s: float
-    end_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
-    """A transcript that is to be put into a message.
-
-    Attributes:
-        text: what was heard.
-        start_s, end_s: the speech, from the stream's first sample.
-        request: the utterance's name in the truth.
-        number: the utterance's position in the stream, from 0.
-        asked: the client asked for it, rather than silence.
-    """
-
-    text: str
-    start_s: float
-    end_s: float
-    request: str
-    number: int
-    asked: bool = False
-
-    @property
-    def words(self) -> tuple[SpokenWord, ...]:
-        """Return the words, the speech shared out by letters: recognisers tell better."""
-        words = self.text.split()
-        whole = sum(len(word) + 1 for word in words)
-        placed, at = [], self.start_s
-        for word in words:
-            end = at + (self.end_s - self.start_s) * (len(word) + 1) / whole
-            placed.append(SpokenWord(text=word, start_s=at, end_s=end))
-            at = end
-        return tuple(placed)
-
-
-class Wire(Protocol):
-    """How a service words what it sends."""
-
-    def final(self, heard: Heard) -> str:
-        """Return the message of a final transcript."""
-        ...
-
-    def interim(self, heard: Heard) -> str:
-        """Return the message of an interim transcript."""
-        ...
-
-    def preflight(self, heard: Heard) -> str | None:
-        """Return the message of a transcript that will probably be the final; None for none."""
-        ...
-
-    def onset(self) -> str | None:
-        """Return the message that speech has begun; None where the service does not tell."""
-        ...
-
-    def error(self, message: str) -> str:
-        """Return the message of an error."""
-        ...
-
-
-class _Utterance:
-    """One utterance being heard: its audio from shortly before the first speech sample."""
-
-    def __init__(
-        self,
-        call: Call,
-        hearing: Hearing,
-        preroll: Samples,
-        speech_start: int,
-        fault: FaultKind | None,
-    ) -> None:
-        self.call = call
-        self.hearing = hearing
-        self.pcm = bytearray(preroll.tobytes())
-        self.speech_start = speech_start
-        self.fault = fault
-        self.over = False
-        hearing.feed(bytes(self.pcm))
-
-    def feed(self, samples: Samples) -> None:
-        data = samples.tobytes()
-        self.pcm += data
-        self.hearing.feed(data)
-
-    def content(self) -> bytes:
-        """Return the loud part of the audio, whatever silence the client sent around it."""
-        samples = np.frombuffer(bytes(self.pcm), dtype="<i2")
-        loud = np.flatnonzero(np.abs(samples.astype(np.int32)) >= _LOUD)
-        if not len(loud):
-            return samples.tobytes()
-        return samples[loud[0] : loud[-1] + 1].tobytes()
-
-
-class _Timer:
-    """A pending endpoint after one particular last sample of speech."""
-
-    def __init__(self, ended_at: int, silence_ns: int, due_ns: int) -> None:
-        self.ended_at = ended_at
-        self.silence_ns = silence_ns
-        self.due_ns = due_ns
-        self.overdue = False
-
-    @property
-    def silence(self) -> int:
-        """Return the silence that ends the utterance, in samples."""
-        return self.silence_ns * HEARD_RATE // NS_PER_S
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ended:
-    """An utterance whose end has been found."""
-
-    utterance: _Utterance
-    number: int
-    endpoint_ns: int
-    silence_ns: int
-    start_s: float
-    end_s: float
-    asked: bool
 
 
 class ListeningSession:
@@ -193,21 +64,28 @@ class ListeningSession:
         silence_ms: float | None = None,
     ) -> None:
         self._call = call
-        self._request = request
         self._socket = socket
         self._settings = settings
         self._wire = wire
         self._interim_plan = interims
         self._silence_ms = silence_ms
         self._gateway = call.gateway
+        self._faults = ListeningFaults(
+            request=request,
+            socket=socket,
+            settings=settings,
+            wire=wire,
+            send=self.send,
+            say=self.say,
+        )
         self._recogniser = self._gateway.recogniser(settings)
         self._endpointer = Endpointer()
         self._preroll: deque[Samples] = deque()
         self._arrivals: deque[tuple[int, int]] = deque()
         self._second = 0
         self._utterances = 0
-        self._utterance: _Utterance | None = None
-        self._timer: _Timer | None = None
+        self._utterance: Utterance | None = None
+        self._timer: EndpointTimer | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._last_final: asyncio.Task[None] | None = None
 
@@ -329,14 +207,14 @@ class ListeningSession:
         call.mark("audio_received", call.received_ns, samples=started_at, kind="speech_start")
         preroll = np.concatenate(tuple(self._preroll))
         self._preroll.clear()
-        utterance = _Utterance(call, self._recogniser.listen(), preroll, started_at, fault)
+        utterance = Utterance(call, self._recogniser.listen(), preroll, started_at, fault)
         self._utterance = utterance
         if self._interim_plan is not None:
             self.spawn(self._interims(utterance, self._interim_plan, draws))
         if fault in (FaultKind.RESET, FaultKind.MID_STREAM_ERROR):
-            self.spawn(self._break(call, fault))
+            self.spawn(self._faults.in_the_middle(call, fault))
 
-    def _check_silence(self, utterance: _Utterance, arrived_ns: int) -> None:
+    def _check_silence(self, utterance: Utterance, arrived_ns: int) -> None:
         """Set or fire the timer of the endpoint.
 
         The clock decides while the audio keeps pace with it: the endpoint is due a fixed time
@@ -348,7 +226,7 @@ class ListeningSession:
         if timer is None or timer.ended_at != endpointer.ended_at:
             silence_ns = self._silence_ns(utterance)
             due_ns = self._arrival_of(endpointer.ended_at) + silence_ns
-            timer = _Timer(endpointer.ended_at, silence_ns, due_ns)
+            timer = EndpointTimer(endpointer.ended_at, silence_ns, due_ns)
             self._timer = timer
             self.spawn(self._wait(timer))
             if self._interim_plan is not None:
@@ -358,7 +236,7 @@ class ListeningSession:
         elif timer.overdue and endpointer.silence >= timer.silence - _SLACK:
             self._endpoint("silence", arrived_ns, arrived_ns, timer.silence_ns)
 
-    def _silence_ns(self, utterance: _Utterance) -> int:
+    def _silence_ns(self, utterance: Utterance) -> int:
         if self._silence_ms is not None:
             return round(self._silence_ms * 1e6)
         draws = self._gateway.draws(
@@ -366,7 +244,7 @@ class ListeningSession:
         )
         return draws.delay_ns(self._settings.endpoint_silence, "endpoint_silence")
 
-    async def _wait(self, timer: _Timer) -> None:
+    async def _wait(self, timer: EndpointTimer) -> None:
         await self._gateway.pacer.until(timer.due_ns)
         if self._timer is not timer or self._endpointer.ended_at != timer.ended_at:
             return
@@ -402,7 +280,7 @@ class ListeningSession:
         if is_click:
             utterance.hearing.abandon()
             return False
-        ended = _Ended(
+        ended = Ended(
             utterance=utterance,
             number=self._utterances - 1,
             endpoint_ns=due_ns,
@@ -414,7 +292,7 @@ class ListeningSession:
         self._last_final = self.spawn(self._final(ended, self._last_final))
         return True
 
-    async def _final(self, ended: _Ended, previous: "asyncio.Task[None] | None") -> None:
+    async def _final(self, ended: Ended, previous: "asyncio.Task[None] | None") -> None:
         settings, utterance = self._settings, ended.utterance
         call = utterance.call
         draws = self._gateway.draws(call.profile, Stage.STT, utterance.content())
@@ -429,21 +307,21 @@ class ListeningSession:
         text = nonsense(draws.key) if utterance.fault is FaultKind.NONSENSE else recognition.text
         if utterance.fault is not None:
             await self._gateway.pacer.until(due_ns)
-            if not await self._fault_at_final(ended, text, draws):
+            if not await self._faults.at_final(ended, text, draws):
                 return
         if text:
             await self.say(
                 call,
-                self._wire.final(_heard(ended, text)),
+                self._wire.final(ended.heard(text)),
                 due_ns,
                 "final_sent",
                 injected_ns=ended.silence_ns + compute_ns,
                 detail=text,
             )
         if utterance.fault is not None:
-            await self._fault_after_final(ended, text)
+            await self._faults.after_final(ended, text)
 
-    def _so_far(self, utterance: _Utterance, text: str) -> Heard:
+    def _so_far(self, utterance: Utterance, text: str) -> Heard:
         ended_at = self._endpointer.ended_at
         end = self._endpointer.received if ended_at is None else ended_at + 1
         return Heard(
@@ -454,7 +332,7 @@ class ListeningSession:
             number=self._utterances - 1,
         )
 
-    async def _preflight(self, utterance: _Utterance) -> None:
+    async def _preflight(self, utterance: Utterance) -> None:
         """Send what has been heard as probably final: speech has paused."""
         text = utterance.hearing.hypothesis()
         message = self._wire.preflight(self._so_far(utterance, text)) if text else None
@@ -464,7 +342,7 @@ class ListeningSession:
                 utterance.call, message, now, "interim_sent", kind="preflight", detail=text
             )
 
-    async def _interims(self, utterance: _Utterance, interims: Interims, draws: Draws) -> None:
+    async def _interims(self, utterance: Utterance, interims: Interims, draws: Draws) -> None:
         onset = self._wire.onset()
         if onset is not None:
             await self.send(onset)
@@ -485,67 +363,3 @@ class ListeningSession:
                     )
                 number += 1
             due_ns += round(interims.interval_ms * 1e6)
-
-    # Faults.
-
-    async def _break(self, call: Call, fault: FaultKind) -> None:
-        """Strike in the middle of the utterance."""
-        await self._gateway.pacer.until(call.received_ns + _FAULT_AFTER_NS)
-        call.fault(fault)
-        if fault is FaultKind.RESET:
-            reset_connection(self._request)
-            return
-        await self.send(self._wire.error("internal error"))
-        await self._socket.close(code=1011, message=b"internal error")
-
-    async def _fault_at_final(self, ended: _Ended, text: str, draws: Draws) -> bool:
-        """Strike in place of the final; return whether the final follows nevertheless."""
-        fault, call = ended.utterance.fault, ended.utterance.call
-        assert fault is not None
-        if fault in (FaultKind.RESET, FaultKind.MID_STREAM_ERROR):
-            return False
-        call.fault(fault)
-        if fault is FaultKind.TRUNCATION:
-            await self._socket.close()
-        elif fault is FaultKind.STALL:
-            stalled_ns = time.perf_counter_ns() + round(self._settings.faults.stall_s * NS_PER_S)
-            await self._gateway.pacer.until(stalled_ns)
-            reset_connection(self._request)
-        elif fault is FaultKind.EMPTY:
-            await self.send(self._wire.final(_heard(ended, "")))
-        elif fault is FaultKind.MALFORMED:
-            whole = self._wire.final(_heard(ended, text))
-            await self.send(whole[: len(whole) // 2])
-        elif fault is FaultKind.WRONG_CONTENT_TYPE:
-            with contextlib.suppress(ConnectionError):
-                await self._socket.send_bytes(draws.key.encode())
-        elif fault is FaultKind.OVERSIZED:
-            await self.send(self._wire.final(_heard(ended, "x" * _OVERSIZED_BYTES)))
-        else:
-            return True
-        return False
-
-    async def _fault_after_final(self, ended: _Ended, text: str) -> None:
-        fault, pacer = ended.utterance.fault, self._gateway.pacer
-        now = time.perf_counter_ns()
-        if fault is FaultKind.DROP_BETWEEN_TURNS:
-            await pacer.until(now + _DROP_AFTER_NS)
-            reset_connection(self._request)
-        elif fault is FaultKind.DUPLICATE_FINAL:
-            again = self._wire.final(_heard(ended, text))
-            await self.say(ended.utterance.call, again, now, "final_sent", detail=text)
-        elif fault is FaultKind.LATE_FINAL:
-            due = now + round(self._settings.faults.late_final_s * NS_PER_S)
-            late = self._wire.final(_heard(ended, "okay"))
-            await self.say(ended.utterance.call, late, due, "final_sent", detail="okay")
-
-
-def _heard(ended: _Ended, text: str) -> Heard:
-    return Heard(
-        text=text,
-        start_s=ended.start_s,
-        end_s=ended.end_s,
-        request=ended.utterance.call.request,
-        number=ended.number,
-        asked=ended.asked,
-    )

@@ -97,7 +97,8 @@ class Routing:
 
     def of(self, stage: Stage) -> tuple[Upstream, ...]:
         """Return the upstreams of a stage."""
-        return {Stage.STT: self.stt, Stage.LLM: self.llm, Stage.TTS: self.tts}[stage]
+        routed = {Stage.STT: self.stt, Stage.LLM: self.llm, Stage.TTS: self.tts}
+        return routed.get(stage, ())
 
 
 class NoUpstream(Exception):  # noqa: N818  # an answer to the client, not a defect
