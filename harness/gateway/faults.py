@@ -23,6 +23,7 @@ class Stage(enum.StrEnum):
     STT = "stt"
     LLM = "llm"
     TTS = "tts"
+    INTERRUPTION = "interruption"
 
 
 class FaultKind(enum.StrEnum):
@@ -131,6 +132,9 @@ STAGE_FAULTS: Mapping[Stage, frozenset[FaultKind]] = MappingProxyType(
         Stage.TTS: _HTTP_START
         | _MIDDLE
         | {FaultKind.WRONG_CONTENT_TYPE, FaultKind.SILENT_AUDIO, FaultKind.WRONG_RATE},
+        Stage.INTERRUPTION: _HTTP_START
+        | _MIDDLE
+        | {FaultKind.WRONG_CONTENT_TYPE, FaultKind.OVERSIZED},
     }
 )
 

@@ -13,6 +13,10 @@ out is the default. A delay is a number of milliseconds, or a table that names i
     first_byte = { values_ms = [110, 120, 180] }
     realtime_factor = 0.2
 
+    ["my-detector".interruption]
+    compute = { p50_ms = 40, p95_ms = 90 }
+    sustained_ms = 300
+
 A router lists its upstreams, each of which may answer by another profile::
 
     ["my-router"]
@@ -40,6 +44,7 @@ from harness.gateway.distributions import Constant, Distribution, Empirical, Log
 from harness.gateway.faults import FaultKind, FaultMix
 from harness.gateway.profiles import (
     Interims,
+    InterruptionProfile,
     LlmProfile,
     Profile,
     Reasoning,
@@ -50,10 +55,11 @@ from harness.gateway.routing import Routing, Upstream
 
 __all__ = ["parse_profiles", "read_profiles"]
 
-_STAGES: Final[Mapping[str, type[SttProfile | LlmProfile | TtsProfile]]] = {
+_STAGES: Final[Mapping[str, type[SttProfile | LlmProfile | TtsProfile | InterruptionProfile]]] = {
     "stt": SttProfile,
     "llm": LlmProfile,
     "tts": TtsProfile,
+    "interruption": InterruptionProfile,
 }
 _NESTED: Final[Mapping[str, type[Interims | Reasoning]]] = {
     "interims": Interims,

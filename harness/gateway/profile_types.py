@@ -227,7 +227,7 @@ class InterruptionProfile:
 
     hello: Distribution = ZERO
     compute: Distribution = ZERO
-    sustained_ms: float = 375.0
+    sustained_ms: float = 400.0
     threshold: float = 0.5
     faults: FaultMix = field(default_factory=FaultMix)
 

@@ -29,7 +29,12 @@ first_nonsilent_audio_sent tts  the chunk with the first sample above the floor 
 engine_ready             all    the engine's result was there; ``kind`` names the engine and
                                 ``late_ns`` says how far it overran the profile (0: it did not);
                                 the oracle's ``detail`` has what it heard and changed
-hello_sent               stt    the greeting left
+hello_sent               stt    the greeting left (of the interruption detector as well)
+window_received          –      a window of speech over a reply arrived: ``index``, ``samples``;
+                                ``detail`` is the client's own reading of the clock
+verdict_sent             –      the verdict on window ``index`` left; ``kind`` is interruption or
+                                backchannel, ``detail`` has the client's reading and the
+                                probability as JSON
 audio_received           stt    audio arrived; ``samples`` is the count or index so far, ``kind``
                                 is first, second, speech_start or speech_end (the last sample of
                                 speech, known in hindsight when the endpoint is detected)
@@ -87,7 +92,7 @@ class TruthEvent:
     Attributes:
         t_ns: the instant, ``time.perf_counter_ns``.
         event: its name.
-        stage: "stt", "llm", "tts", or "" for the gateway itself.
+        stage: "stt", "llm", "tts", "interruption", or "" for the gateway itself.
         protocol: the wire protocol, such as "parakeet" or "openai-chat".
         profile: the profile's name.
         connection: the gateway's id of the connection (for HTTP, of the request).
