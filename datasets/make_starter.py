@@ -1,7 +1,7 @@
 # noqa: INP001 - a recipe, run by hand; it belongs to the recordings, not to the package
-"""Make the recordings of ``datasets/starter`` and ``datasets/silence`` again.
+"""Make the recordings of ``datasets/starter``, ``interruptions`` and ``silence`` again.
 
-    python datasets/make_starter.py            # write both folders
+    python datasets/make_starter.py            # write the folders
     python datasets/make_starter.py --check    # make them in memory, compare with what is there
 
 Needs numpy, soundfile and flite 2.2 (Debian and Ubuntu: ``apt install flite``), with its voices
@@ -28,7 +28,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,6 +102,23 @@ SENTENCES = (
     Sentence("pardon", "rms", "question", "What did you say?"),
     Sentence("shopping", "rms", "command", "Remind me to buy milk and bread on the way home."),
     Sentence("distance", "rms", "question", "How far is it from New York to Chicago?"),
+)
+
+
+# A listener's noises are those that flite speaks as one would: it spells out "mhm".
+OVERLAPS = (
+    Sentence("tomorrow", "kal16", "interruption", "No no, I meant tomorrow."),
+    Sentence("wait", "slt", "interruption", "Wait, stop."),
+    Sentence("wait", "rms", "interruption", "Wait, stop."),
+    Sentence("hold", "kal16", "interruption", "Hold on a second."),
+    Sentence("tomorrow", "slt", "interruption", "No no, I meant tomorrow."),
+    Sentence("hold", "rms", "interruption", "Hold on a second."),
+    Sentence("uh-huh", "kal16", "backchannel", "Uh huh."),
+    Sentence("uh-huh", "slt", "backchannel", "Uh huh."),
+    Sentence("uh-huh", "rms", "backchannel", "Uh huh."),
+    Sentence("yeah", "kal16", "backchannel", "Yeah."),
+    Sentence("yeah", "slt", "backchannel", "Yeah."),
+    Sentence("right", "slt", "backchannel", "Right."),
 )
 
 
@@ -200,6 +217,12 @@ def starter() -> Iterator[Recording]:
         yield make_sentence(index, sentence)
 
 
+def interruptions() -> Iterator[Recording]:
+    """Make the recordings that are spoken over a reply."""
+    for index, sentence in enumerate(OVERLAPS):
+        yield make_sentence(index, sentence)
+
+
 def silence() -> Iterator[Recording]:
     """Make the two recordings in which nobody speaks."""
     length = 2 * RATE
@@ -246,18 +269,25 @@ def compare(folder: Path, recordings: Iterator[Recording]) -> list[str]:
     return differing
 
 
+SETS: Mapping[str, Callable[[], Iterator[Recording]]] = {
+    "starter": starter,
+    "interruptions": interruptions,
+    "silence": silence,
+}
+
+
 def main() -> int:
     """Write or check the recordings; return the exit code."""
     parser = argparse.ArgumentParser(description="Make the shipped recordings again.")
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     arguments = parser.parse_args()
     if arguments.check:
-        differing = compare(HERE / "starter", starter()) + compare(HERE / "silence", silence())
+        differing = [line for name, make in SETS.items() for line in compare(HERE / name, make())]
         for line in differing:
             sys.stderr.write(line + "\n")
         return 1 if differing else 0
-    write(HERE / "starter", starter())
-    write(HERE / "silence", silence())
+    for name, make in SETS.items():
+        write(HERE / name, make())
     return 0
 
 

@@ -18,7 +18,7 @@ from tests.store.recordings import write_dataset
 RECIPE = Path(__file__).parents[2] / "datasets" / "make_starter.py"
 
 
-@pytest.mark.parametrize("name", ["starter", "silence"])
+@pytest.mark.parametrize("name", ["starter", "interruptions", "silence"])
 def test_shipped_datasets_are_sound(name: str) -> None:
     """A shipped dataset has neither a problem nor a caution."""
     report = check_dataset(shipped_datasets()[name])
@@ -95,5 +95,5 @@ def test_a_suite_finds_datasets_by_path_or_name(tmp_path: Path) -> None:
     assert find_dataset("starter", base=tmp_path) == own
     with pytest.raises(ConfigurationError, match=r"no such dataset: did you mean silence\?"):
         find_dataset("silense", base=tmp_path)
-    with pytest.raises(ConfigurationError, match="one of silence, starter"):
+    with pytest.raises(ConfigurationError, match="one of interruptions, silence, starter"):
         find_dataset("librispeech", base=tmp_path)
