@@ -9,20 +9,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from harness.analysis.comparable import MeasuredRun, changed_metrics, differences, option_values
+from harness.analysis.comparable import (
+    MeasuredRun,
+    changed_metrics,
+    differences,
+    option_values,
+    recogniser_of,
+)
 from harness.analysis.definitions import METRICS, definition_digests
 from harness.analysis.estimate import Estimate
 from harness.analysis.samples import Row
 from harness.analysis.sides import main_rows
 from harness.analysis.summary import SHARES, statistics_of
 from harness.analysis.transcript import NORMALISER_VERSION
-from harness.analysis.words import word_errors
+from harness.analysis.words import WORD_RATES, pooled_words
 from harness.domain.trial import FailedTrial
 from harness.errors import ConfigurationError
 
-__all__ = ["RATES", "Baseline", "against_baseline", "build_baseline", "machine_difference"]
+__all__ = ["Baseline", "against_baseline", "build_baseline", "machine_difference"]
 
-RATES = ("failures", "wer")
 STATISTICS = tuple(f"p{100 * share:g}" for share in SHARES)
 
 
@@ -34,13 +39,14 @@ class Baseline:
         name: what the user calls it.
         runs: the names of the runs.
         figures: candidate → metric → statistic → one figure for each run that supports it; metrics
-            beside latencies are "wer" and "failures", with the statistic "rate".
+            beside latencies are "wer", "tts_wer" and "failures", with the statistic "rate".
         trials: candidate → trials of each run.
         options: every option that moves a latency, as text.
         datasets: the sha256 of each dataset by name.
         machine: what identifies the machine.
         definitions: the digest of each metric's definition.
         normaliser: version of the normaliser of transcripts.
+        recogniser: which one heard the replies again; "" where none did.
     """
 
     name: str
@@ -52,6 +58,7 @@ class Baseline:
     machine: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     definitions: Mapping[str, str] = field(default_factory=definition_digests)
     normaliser: str = NORMALISER_VERSION
+    recogniser: str = ""
 
     def get(self, candidate: str, metric: str, statistic: str) -> tuple[float, ...] | None:
         """Return a figure of every run; None where there is none."""
@@ -70,11 +77,12 @@ def _figures(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
                 found.setdefault(metric_id, {})[name] = estimate.point
     failed = sum(isinstance(row.trial, FailedTrial) for row in rows)
     found["failures"] = {"rate": failed / len(rows)}
-    words = word_errors(rows)
-    if words is not None:
-        found.setdefault("wer", {})["rate"] = (
-            words.substitutions + words.deletions + words.insertions
-        ) / words.reference_words
+    for kind in WORD_RATES:
+        words = pooled_words(kind, rows)
+        if words is not None and words.reference_words:
+            found.setdefault(kind, {})["rate"] = (
+                words.substitutions + words.deletions + words.insertions
+            ) / words.reference_words
     return found
 
 
@@ -124,6 +132,7 @@ def build_baseline(name: str, runs: Sequence[MeasuredRun]) -> Baseline:
         machine=dict(first.machine),
         definitions=dict(first.definitions),
         normaliser=first.normaliser,
+        recogniser=recogniser_of(first),
     )
 
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from harness.analysis.baseline import Baseline, against_baseline, machine_difference
-from harness.analysis.comparable import MeasuredRun
+from harness.analysis.comparable import MeasuredRun, recogniser_of
 from harness.analysis.definitions import METRICS
 from harness.analysis.gate_rule import Limit
 from harness.analysis.samples import Row, sample_of
-from harness.analysis.words import word_errors
+from harness.analysis.words import RATES, WORD_RATES, pooled_words, word_rate
 from harness.domain.suite import Budget, BudgetKind
 from harness.errors import ConfigurationError
 
@@ -118,10 +118,13 @@ def bind(
                 if role not in names or not rows.get(role):
                     problems.append(f"{where}: {run.name} has no trial of candidate {role!r}")
                 elif not _has(budget, rows[role]):
-                    problems.append(
-                        f"{where}: no trial of {role!r} has {budget.metric}; "
-                        f"the {run.suite.driver.value} driver or the dataset does not give it"
-                    )
+                    why = f"the {run.suite.driver.value} driver or the dataset does not give it"
+                    if budget.metric == "tts_wer":
+                        why = (
+                            "no recogniser has heard its replies: name one under [intelligibility],"
+                            " with keep_audio on"
+                        )
+                    problems.append(f"{where}: no trial of {role!r} has {budget.metric}; {why}")
             silent = ""
             if against is not None:
                 machine = machine_difference(run.machine, against.machine)
@@ -142,9 +145,9 @@ def _misstated(budget: Budget) -> str:
         return "" if budget.statistic == "rate" else 'failures are limited by statistic = "rate"'
     if budget.metric not in METRICS:
         return f"there is no metric {budget.metric!r}; see METRICS in METHODOLOGY"
-    if budget.metric == "wer":
-        known = {"rate", "mean"}
-        return "" if budget.statistic in known else 'wer is limited by statistic = "rate" (pooled)'
+    if word_rate(budget.metric) is not None:
+        known = budget.statistic in {"rate", "mean"}
+        return "" if known else f'{budget.metric} is limited by statistic = "rate" (pooled)'
     if budget.statistic in SHARES:
         return ""
     return (
@@ -156,13 +159,14 @@ def _misstated(budget: Budget) -> str:
 def _has(budget: Budget, rows: Sequence[Row]) -> bool:
     if budget.metric == "failures":
         return True
-    if budget.metric == "wer":
-        return word_errors(rows) is not None
+    kind = word_rate(budget.metric)
+    if kind is not None:
+        return pooled_words(kind, rows) is not None
     return sample_of(budget.metric, rows).n > 0
 
 
 def _missing_in(baseline: Baseline, budget: Budget, candidate: str, run: MeasuredRun) -> list[str]:
-    statistic = "rate" if budget.metric in {"wer", "failures"} else budget.statistic
+    statistic = "rate" if budget.metric in RATES else budget.statistic
     where = f"budget {budget.metric} {budget.statistic}"
     if candidate not in baseline.figures:
         return [f"{where}: baseline {baseline.name} has no candidate {candidate!r}"]
@@ -173,6 +177,9 @@ def _missing_in(baseline: Baseline, budget: Budget, candidate: str, run: Measure
         budget.metric
     ) != run.definitions.get(budget.metric):
         return [f"{where}: the metric's definition changed since baseline {baseline.name}"]
-    if budget.metric == "wer" and baseline.normaliser != run.normaliser:
+    if budget.metric in WORD_RATES and baseline.normaliser != run.normaliser:
         return [f"{where}: the normaliser changed since baseline {baseline.name}"]
+    if budget.metric == "tts_wer" and baseline.recogniser != recogniser_of(run):
+        ours, theirs = (each or "nobody" for each in (recogniser_of(run), baseline.recogniser))
+        return [f"{where}: replies heard by {ours}, those of baseline {baseline.name} by {theirs}"]
     return []

@@ -20,7 +20,7 @@ from harness.domain.suite import Suite, Via
 from harness.domain.trial import FailedTrial, Trial
 from harness.domain.utterance import Utterance
 
-__all__ = ["MeasuredRun", "changed_metrics", "differences", "option_values"]
+__all__ = ["MeasuredRun", "changed_metrics", "differences", "option_values", "recogniser_of"]
 
 # Options of the suite that move a latency, beside those of the session and of the gateway.
 _OPTIONS = ("frame_ms", "trailing", "concurrency", "stage_texts")
@@ -121,17 +121,34 @@ def _named(run: MeasuredRun) -> str:
     return ", ".join(f"{name} ({digest[:12]})" for name, digest in run.datasets.items()) or "none"
 
 
+def recogniser_of(run: MeasuredRun) -> str:
+    """Return which recogniser heard the run's replies again; "" where none did."""
+    for trial in run.trials:
+        for turn in trial.turns:
+            if turn.reply is not None and turn.reply.again is not None:
+                return turn.reply.again.recogniser
+    return ""
+
+
 def changed_metrics(left: MeasuredRun, right: MeasuredRun) -> dict[str, str]:
     """Return the metrics whose definition differs between two runs, with the reason."""
     found = {
         metric_id: f"{metric_id}: its definition changed between {left.name} and {right.name}"
         for metric_id in METRICS
-        if left.definitions.get(metric_id) != right.definitions.get(metric_id)
+        # A metric that is younger than a run is measured now, from the same marks.
+        if metric_id in left.definitions
+        and metric_id in right.definitions
+        and left.definitions[metric_id] != right.definitions[metric_id]
     }
     if left.normaliser != right.normaliser:
-        for metric_id in ("wer", "cer"):
+        for metric_id in ("wer", "cer", "tts_wer"):
             found[metric_id] = (
                 f"{metric_id}: normaliser {left.normaliser} in {left.name}, {right.normaliser} in "
                 f"{right.name}"
             )
+    ours, theirs = recogniser_of(left), recogniser_of(right)
+    if ours and theirs and ours != theirs:
+        found["tts_wer"] = (
+            f"tts_wer: replies heard by {ours} in {left.name}, by {theirs} in {right.name}"
+        )
     return found

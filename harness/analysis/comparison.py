@@ -2,35 +2,43 @@
 
 Within one run the sides are candidates, or the values of one of their settings: by ``llm`` two
 models are compared over all candidates that differ in nothing else. Between two runs the sides are
-the candidates of one name. Either way a side's trials are paired with the other's by utterance
-(and, where a setting is compared, by what else the candidates have), so that neither an easy
-utterance nor a fast voice can make a model win.
+the candidates of one name. Either way a side's trials are paired with the other's by recording (an
+utterance under a condition) and, where a setting is compared, by what else the candidates have, so
+that neither an easy utterance nor a fast voice can make a model win.
 
-p-values are corrected over everything that one comparison asked (Holm). EMULATED sides show that
-the harness finds a planted difference; they make no model the winner.
+**One family.** p-values are corrected (Holm) over everything that one comparison asked: every pair
+of sides, every metric that both have (typical change, and p95 where the trials carry it), the
+correct turns, word errors and failures. Terminal, Markdown, JSON and page show one comparison, made
+here. Up to :data:`MOST_PAIRS` pairs are asked; of more candidates each is compared with the first,
+so that the questions do not grow with the square of the candidates.
+
+EMULATED sides show that the harness finds a planted difference; they make no model the winner.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from statistics import median
 from typing import Literal, TypeVar
 
 from harness.analysis.comparable import MeasuredRun, changed_metrics, differences
 from harness.analysis.definitions import METRICS
 from harness.analysis.estimate import Estimate, TimedOut, Unsupported
-from harness.analysis.paired import Change, RateChange, compare, compare_rates, holm
+from harness.analysis.paired import Change, RateChange, compare, holm
 from harness.analysis.sides import (
     BY,
     By,
     Side,
-    failure_events,
+    compare_sides,
     is_correct,
     main_rows,
+    recording_in,
     setting_of,
     side_of_candidates,
     side_of_run,
     word_events,
 )
+from harness.analysis.words import WORD_RATES, WordRate
 from harness.domain.suite import Candidate, Via
 from harness.errors import ConfigurationError
 
@@ -38,6 +46,7 @@ __all__ = [
     "BY",
     "DEFAULT_METRICS",
     "LEVEL",
+    "MOST_PAIRS",
     "By",
     "Comparison",
     "MetricChange",
@@ -52,6 +61,9 @@ Finding = Literal["faster", "slower", "no detectable difference", "not comparabl
 
 LEVEL = 0.05
 SHARES = (0.5, 0.95)
+MOST_PAIRS = 12
+# The latency that a right transcript is worth having for, by driver.
+CORRECT = ("response", "stt_finalize")
 
 DEFAULT_METRICS: tuple[str, ...] = (
     "response",
@@ -81,6 +93,8 @@ class MetricChange:
         finding: what may be said at the 5 % level.
         emulated: a gateway profile stood behind either side: no model wins.
         reciprocal: the change is that of the reciprocal.
+        points: of the typical change: for each recording that both sides performed, the difference
+            of their medians over repeats, in the metric's unit; answered trials alone.
     """
 
     metric: str
@@ -90,6 +104,7 @@ class MetricChange:
     finding: Finding
     emulated: bool
     reciprocal: bool = False
+    points: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +112,14 @@ class RateFinding:
     """A rate (word errors, failures), candidate against reference.
 
     Attributes:
-        rate: "wer" or "failures".
+        rate: "wer", "tts_wer" (where a recogniser heard the replies of both) or "failures".
         change: with interval.
         p: corrected over the comparison.
         finding: "faster" reads "fewer" and "slower" reads "more".
         emulated: as :class:`MetricChange`.
     """
 
-    rate: Literal["wer", "failures"]
+    rate: Literal["wer", "tts_wer", "failures"]
     change: RateChange | Unsupported
     p: float | None
     finding: Finding
@@ -120,8 +135,9 @@ class PairComparison:
         trials: how many of each.
         metrics: typical change and tail of each metric that both have.
         rates: word errors and failures.
-        correct: the response over correct turns only: no failure, WER within the suite's limit,
-            every slot heard; None where correctness is unknown.
+        correct: the response (the stage driver: the finalize) over correct turns only: no failure,
+            WER within the suite's limit, every slot heard; paired where both sides have a correct
+            turn of the recording; None where correctness is unknown.
         correct_turns: how many of each side.
         refused: metrics that cannot be compared, with the reason.
     """
@@ -171,7 +187,8 @@ def compare_within(
         run: the run.
         by: what the sides are.
         metrics: which to compare, by id.
-        reference: the side that every other is compared with; None compares every pair.
+        reference: the side that every other is compared with; None compares every pair, or each
+            with the first where there are more than :data:`MOST_PAIRS`.
         confidence: of the intervals.
 
     Raises:
@@ -190,24 +207,26 @@ def compare_within(
         )
     if reference is not None and reference not in names:
         raise ConfigurationError(f"--reference {reference}: the sides are {', '.join(names)}")
-    if reference is None:
-        pairs = [(second, first) for first, second in combinations(names, 2)]
-    else:
+    pairs = [(second, first) for first, second in combinations(names, 2)]
+    if reference is None and len(pairs) > MOST_PAIRS:
+        reference = names[0]
+    if reference is not None:
         pairs = [(name, reference) for name in names if name != reference]
     sides: list[tuple[Side, Side]] = []
+    made: dict[tuple[str, tuple[str, ...]], Side] = {}
+
+    def side(name: str, common: tuple[str, ...]) -> Side:
+        if (name, common) not in made:
+            groups = [grouped[name][rest] for rest in common]
+            made[name, common] = side_of_candidates(name, groups, rows, run.suite)
+        return made[name, common]
+
     partnered: set[str] = set()
     for mine, theirs in pairs:
-        common = [rest for rest in grouped[mine] if rest in grouped[theirs]]
+        common = tuple(rest for rest in grouped[mine] if rest in grouped[theirs])
         if not common:
             continue
-        sides.append(
-            (
-                side_of_candidates(mine, [grouped[mine][rest] for rest in common], rows, run.suite),
-                side_of_candidates(
-                    theirs, [grouped[theirs][rest] for rest in common], rows, run.suite
-                ),
-            )
-        )
+        sides.append((side(mine, common), side(theirs, common)))
         for rest in common:
             partnered.update(each.name for each in (*grouped[mine][rest], *grouped[theirs][rest]))
     left_out = tuple(
@@ -368,13 +387,16 @@ def _pair(
                     finding="not comparable",
                     emulated=candidate.emulated[metric_id] or reference.emulated[metric_id],
                     reciprocal=METRICS[metric_id].better == "higher",
+                    points=_points(metric_id, candidate, reference) if share == 0.5 else (),
                 )
             )
-    rates = [_failure_change(candidate, reference, confidence)]
-    if "wer" not in refused:
-        words = _word_change(candidate, reference, confidence)
-        if words is not None:
-            rates.insert(0, words)
+    rates = [
+        found
+        for kind in WORD_RATES
+        if kind not in refused
+        and (found := _word_change(kind, candidate, reference, confidence)) is not None
+    ]
+    rates.append(_failure_change(candidate, reference, confidence))
     correct, turns = _correct_change(candidate, reference, refused, confidence)
     return PairComparison(
         candidate=candidate.name,
@@ -384,29 +406,37 @@ def _pair(
         rates=tuple(rates),
         correct=correct,
         correct_turns=turns,
-        refused=tuple(refused[each] for each in refused if each in metrics or each == "wer"),
+        refused=tuple(refused[each] for each in refused if each in metrics or each in WORD_RATES),
     )
 
 
-def _word_change(candidate: Side, reference: Side, confidence: float) -> RateFinding | None:
-    mine, theirs = word_events(candidate), word_events(reference)
-    if not mine[0] or not theirs[0]:
+def _points(metric_id: str, candidate: Side, reference: Side) -> tuple[tuple[str, float], ...]:
+    mine, theirs = candidate.medians(metric_id), reference.medians(metric_id)
+    gaps: dict[str, list[float]] = {}
+    for stratum, value in mine.items():
+        if stratum in theirs:
+            gaps.setdefault(recording_in(stratum), []).append(value - theirs[stratum])
+    return tuple((name, median(gaps[name])) for name in sorted(gaps))
+
+
+def _word_change(
+    kind: WordRate, candidate: Side, reference: Side, confidence: float
+) -> RateFinding | None:
+    if not word_events(candidate, kind)[0] or not word_events(reference, kind)[0]:
         return None
     return RateFinding(
-        rate="wer",
-        change=compare_rates(mine, theirs, confidence=confidence),
+        rate=kind,
+        change=compare_sides(candidate, reference, kind, confidence=confidence),
         p=None,
         finding="not comparable",
-        emulated=candidate.emulated["wer"] or reference.emulated["wer"],
+        emulated=candidate.emulated[kind] or reference.emulated[kind],
     )
 
 
 def _failure_change(candidate: Side, reference: Side, confidence: float) -> RateFinding:
     return RateFinding(
         rate="failures",
-        change=compare_rates(
-            failure_events(candidate), failure_events(reference), confidence=confidence
-        ),
+        change=compare_sides(candidate, reference, None, confidence=confidence),
         p=None,
         finding="not comparable",
         emulated=candidate.emulated["response"] or reference.emulated["response"],
@@ -421,16 +451,21 @@ def _correct_change(
 
     turns = right(candidate), right(reference)
     limit = candidate.wer_limit
-    mine = candidate.sample("response", lambda row: is_correct(row, limit) is True)
-    theirs = reference.sample("response", lambda row: is_correct(row, limit) is True)
-    if mine.n == 0 or theirs.n == 0 or "response" in refused or "wer" in refused:
+    metric_id = next(
+        (each for each in CORRECT if candidate.sample(each).n and reference.sample(each).n), None
+    )
+    if metric_id is None or metric_id in refused or "wer" in refused:
+        return None, turns
+    mine = candidate.sample(metric_id, lambda row: is_correct(row, limit) is True)
+    theirs = reference.sample(metric_id, lambda row: is_correct(row, limit) is True)
+    if mine.n == 0 or theirs.n == 0:
         return None, turns
     change = MetricChange(
-        metric="response",
+        metric=metric_id,
         share=0.5,
         change=compare(mine, theirs, share=0.5, confidence=confidence),
         p=None,
         finding="not comparable",
-        emulated=candidate.emulated["response"] or reference.emulated["response"],
+        emulated=candidate.emulated[metric_id] or reference.emulated[metric_id],
     )
     return change, turns

@@ -273,6 +273,21 @@ _TABLE = (
         leaves_out="utterances without a text; finals after the commit",
     ),
     Metric(
+        id="tts_wer",
+        title="Reply word error rate",
+        unit="rate",
+        better="lower",
+        start=None,
+        end=None,
+        stage=Stage.TTS,
+        drivers=_BOTH,
+        definition="the word error rate's formula, of the named recogniser's transcript of the "
+        "stored reply against the text that was synthesised; no words heard counts as every word "
+        "unheard",
+        leaves_out="replies that failed, were cut off, were not stored, or that the recogniser "
+        "failed on; the recogniser's own errors, which are in it",
+    ),
+    Metric(
         id="stt_client_overhead",
         title="STT client overhead",
         unit="ms",

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,13 @@ from harness.analysis.transcript import NoTranscript, Score, Unit, pooled_rate, 
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial, Turn
 
-__all__ = ["HeardReply", "Intelligibility", "intelligibility", "spoken_text"]
+__all__ = [
+    "HeardReply",
+    "Intelligibility",
+    "intelligibility",
+    "recogniser_name",
+    "spoken_text",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +78,15 @@ class Intelligibility:
     unheard: int
     left_out: Mapping[str, int]
     unit: Unit
+
+
+def recogniser_name(recogniser: Mapping[str, Any]) -> str:
+    """Return a recogniser in words: its provider, model and profile, and whether it is live.
+
+    Two runs whose replies were heard by recognisers of different names are not compared.
+    """
+    parts = [recogniser.get(key) for key in ("provider", "model", "profile", "via")]
+    return " · ".join(str(part) for part in parts if part)
 
 
 def spoken_text(trial: Trial | FailedTrial) -> tuple[Turn, str] | Missing:

@@ -36,6 +36,7 @@ __all__ = [
     "measure",
     "measure_all",
     "measure_turn",
+    "spoken_score",
     "transcript_text",
     "usage_of",
     "word_score",
@@ -145,6 +146,22 @@ def word_score(turn: Turn, utterance: Utterance) -> Score | NoTranscript | Missi
     if reference is None:
         return Missing(reason="the utterance has no text")
     return score(reference, transcript_text(turn), utterance.language)
+
+
+def spoken_score(turn: Turn, utterance: Utterance) -> Score | NoTranscript | Missing:
+    """Return the word errors of a reply that a recogniser heard again, against its text.
+
+    The reply is taken to be of the utterance's language. Words are the unit where the language
+    separates them by spaces, else characters.
+    """
+    reply = turn.reply
+    if reply is None:
+        return Missing(reason="no reply was played")
+    if reply.again is None:
+        return Missing(reason="no recogniser has heard the reply")
+    if reply.again.reason is not None:
+        return Missing(reason=f"the recogniser failed: {reply.again.reason}")
+    return score(reply.again.spoken, reply.again.heard, utterance.language)
 
 
 def measure(
@@ -409,6 +426,17 @@ def _character_errors(view: _View) -> Measurement | Missing:
     return Measurement(value=float(jiwer.process_characters(reference, hypothesis).cer))
 
 
+def _spoken_errors(view: _View) -> Measurement | Missing:
+    found = spoken_score(view.turn, view.utterance)
+    if isinstance(found, Missing):
+        return found
+    if isinstance(found, NoTranscript):
+        return Measurement(value=1.0)
+    if found.rate is None:
+        return Missing(reason="the reply has no words")
+    return Measurement(value=found.rate)
+
+
 _FORMULAS: Mapping[str, Callable[[_View], Measurement | Missing]] = MappingProxyType(
     {
         "stt_first_transcript": _first_transcript,
@@ -422,5 +450,6 @@ _FORMULAS: Mapping[str, Callable[[_View], Measurement | Missing]] = MappingProxy
         "tts_client_overhead": _tts_overhead,
         "wer": _word_errors,
         "cer": _character_errors,
+        "tts_wer": _spoken_errors,
     }
 )

@@ -25,8 +25,9 @@ sides changes no ratio; making any trial of the candidate slower never lowers th
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -199,6 +200,7 @@ def compare_rates(
     reference: tuple[ArrayLike, ArrayLike, ArrayLike],
     *,
     confidence: float = 0.95,
+    blocks: Mapping[int, int] = MappingProxyType({}),
 ) -> RateChange | Unsupported:
     """Return the change of a pooled rate, paired by utterance.
 
@@ -207,22 +209,27 @@ def compare_rates(
             utterance; or failed as 0 and 1, ones, utterance.
         reference: the same of the other side.
         confidence: of the two-sided interval.
+        blocks: what is swapped, where that is more than what is paired: for a recording its
+            utterance. One that is not there is swapped alone.
 
     Each utterance counts by its mean over repeats, so unequal repeats do not tilt the rate.
     """
     sides = [_by_utterance(*side) for side in (candidate, reference)]
     common = sorted(sides[0].keys() & sides[1].keys())
-    table = np.array([[*sides[0][u], *sides[1][u]] for u in common], dtype=np.float64).reshape(
-        len(common), 4
-    )
+    swapped: dict[int, list[float]] = {}
+    for each in common:
+        row = swapped.setdefault(blocks.get(each, each), [0.0] * 4)
+        for place, value in enumerate((*sides[0][each], *sides[1][each])):
+            row[place] += value
+    table = np.array(list(swapped.values()), dtype=np.float64).reshape(len(swapped), 4)
     weights = 0.5 * (table[:, 1] + table[:, 3])
     total = float(weights.sum())
-    if len(common) < 2 or total <= 0:
+    if len(swapped) < 2 or total <= 0:
         return Unsupported(
             reason="a rate needs two utterances with something to count on both sides",
             needed=2,
-            n=len(common),
-            effective_n=float(len(common)),
+            n=len(swapped),
+            effective_n=float(len(swapped)),
             failures=0,
             observed=None,
         )
@@ -233,7 +240,7 @@ def compare_rates(
     up, down = _p_rate(gaps), _p_rate(-gaps)
     low = min(point, _rate_bound(gaps, portions, alpha))
     high = max(point, -_rate_bound(-gaps, portions, alpha))
-    method = f"pooled rate, exchange of {len(common)} utterances"
+    method = f"pooled rate, exchange of {len(swapped)} utterances"
     deviation = math.sqrt(float(((gaps - point * portions) ** 2).sum()))
     return RateChange(
         candidate=float(table[:, 0].sum()) / total,
@@ -244,15 +251,15 @@ def compare_rates(
             low=min(low, point - 1.0 / total),
             high=max(high, point + 1.0 / total),
             confidence=confidence,
-            n=len(common),
-            effective_n=float(len(common)),
+            n=len(swapped),
+            effective_n=float(len(swapped)),
             failures=0,
             method=f"difference of {method}",
         ),
         p_value=1.0 if not gaps.any() else min(1.0, 2.0 * min(up, down)),
         p_higher=up,
-        detectable=detectable_rate(deviation, len(common), total, alpha),
-        utterances=len(common),
+        detectable=detectable_rate(deviation, len(swapped), total, alpha),
+        utterances=len(swapped),
         resolution=1.0 / total,
         method=method,
     )

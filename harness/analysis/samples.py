@@ -22,6 +22,7 @@ from harness.analysis.metrics import (
     Missing,
     measure_all,
     measure_turn,
+    spoken_score,
     word_score,
 )
 from harness.analysis.transcript import NoTranscript, Score
@@ -31,6 +32,9 @@ from harness.domain.trial import FailedTrial, Trial, Turn
 from harness.domain.utterance import Utterance
 
 __all__ = ["Row", "cluster_of", "failure_counts", "make_rows", "pace_of", "restored", "sample_of"]
+
+
+_UNHEARD = Missing(reason="no recogniser has heard the reply")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,12 +47,14 @@ class Row:
         found: each metric's value by id. For a failed trial: what it measured before it failed,
             or its failure where that counts.
         words: the word errors; every word is unheard where the STT failed.
+        spoken: the word errors of the reply as a recogniser heard it again.
     """
 
     trial: Trial | FailedTrial
     utterance: Utterance
     found: Mapping[str, Measurement | Missing]
     words: Score | NoTranscript | Missing
+    spoken: Score | NoTranscript | Missing = _UNHEARD
 
     def value(self, metric_id: str) -> float | None:
         """Return a metric's value, or None where there is none."""
@@ -103,6 +109,7 @@ def _row(trial: Trial | FailedTrial, utterance: Utterance) -> Row:
             utterance=utterance,
             found=measure_all(trial, utterance),
             words=word_score(trial.turns[0], utterance),
+            spoken=spoken_score(trial.turns[0], utterance),
         )
     found = {metric_id: _of_failed(trial, metric_id, utterance) for metric_id in METRICS}
     return Row(trial=trial, utterance=utterance, found=found, words=_words(trial, utterance))
@@ -113,6 +120,9 @@ def _of_failed(trial: FailedTrial, metric_id: str, utterance: Utterance) -> Meas
     if Driver(trial.driver) not in METRICS[metric_id].drivers:
         return Missing(reason=f"not measured by the {trial.driver} driver")
     reason = f"failed: {failure.stage.value} {failure.kind.value}"
+    if metric_id == "tts_wer":
+        # Intelligibility is asked of replies; a reply that did not come is a failure elsewhere.
+        return Missing(reason=reason)
     if failure_counts(failure.stage, metric_id):
         return Missing(reason=reason, failure=failure)
     if trial.turns:

@@ -37,7 +37,7 @@ Scale = Literal["ratio", "difference"]
 _FIRST_DRAWS = 1_999
 _MOST_DRAWS = 99_999
 _INTERVAL_DRAWS = 1_999
-_MOST_PAIRS = 1_000_000
+_MOST_PAIRS = 200_000
 _AT = 2.58
 # A tail of so many trials a side is drawn no more than for its deviation: the limit is normal.
 _LARGE_TAIL = 100

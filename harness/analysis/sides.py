@@ -1,17 +1,20 @@
 """The two sides of a comparison: whose trials they are, and within what they are paired."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import Literal
 
 from harness.analysis.comparable import MeasuredRun
 from harness.analysis.definitions import METRICS
 from harness.analysis.disturbance import select
-from harness.analysis.estimate import Sample
+from harness.analysis.estimate import Sample, Unsupported
 from harness.analysis.metrics import transcript_text
+from harness.analysis.paired import RateChange, compare_rates
 from harness.analysis.samples import Row, cluster_of, make_rows, pace_of
 from harness.analysis.summary import emulated_stages, is_emulated
 from harness.analysis.transcript import NoTranscript, Score, slot_recall
+from harness.analysis.words import WordRate
 from harness.domain.suite import Candidate, StageSettings, Suite
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
@@ -20,9 +23,12 @@ __all__ = [
     "BY",
     "By",
     "Side",
+    "compare_sides",
     "failure_events",
     "is_correct",
     "main_rows",
+    "recording_in",
+    "recordings_of",
     "setting_of",
     "side_of_candidates",
     "side_of_run",
@@ -32,6 +38,9 @@ __all__ = [
 By = Literal["candidate", "stt", "llm", "tts", "voice"]
 
 BY: tuple[By, ...] = ("candidate", "stt", "llm", "tts", "voice")
+
+UNFIT = 0.5
+"""The ``tts_wer`` from which on a recogniser's opinion of replies says nothing."""
 
 Events = tuple[list[float], list[float], list[int]]
 
@@ -43,25 +52,44 @@ class Side:
     Attributes:
         name: as shown.
         rows: the trials, measured.
-        strata: for each what it is paired within: its utterance, and what else its candidate is.
+        strata: for each what it is paired within: its recording (the utterance under a condition),
+            and what else its candidate is.
+        blocks: by stratum's number, that of the utterance that it is a recording of.
         emulated: by metric id.
         wer_limit: the WER up to which a turn counts as correct.
+        samples: those made already, by metric id.
     """
 
     name: str
     rows: tuple[Row, ...]
     strata: tuple[str, ...]
+    blocks: Mapping[int, int]
     emulated: Mapping[str, bool]
     wer_limit: float
+    samples: dict[str, Sample] = field(default_factory=dict, compare=False, repr=False)
 
     def sample(self, metric_id: str, keep: Callable[[Row], bool] | None = None) -> Sample:
         """Return one metric as a sample in which more is slower; only of the rows to be kept."""
+        if keep is None and metric_id in self.samples:
+            return self.samples[metric_id]
         chosen = [
             (row, cluster_of(stratum))
             for row, stratum in zip(self.rows, self.strata, strict=True)
             if keep is None or keep(row)
         ]
-        return pace_of(metric_id, [row for row, _ in chosen], [number for _, number in chosen])
+        found = pace_of(metric_id, [row for row, _ in chosen], [number for _, number in chosen])
+        if keep is None:
+            self.samples[metric_id] = found
+        return found
+
+    def medians(self, metric_id: str) -> dict[str, float]:
+        """Return the median of the answered trials of each stratum, in the metric's unit."""
+        values: dict[str, list[float]] = {}
+        for row, stratum in zip(self.rows, self.strata, strict=True):
+            value = row.value(metric_id)
+            if value is not None:
+                values.setdefault(stratum, []).append(value)
+        return {stratum: median(found) for stratum, found in values.items()}
 
 
 def is_correct(row: Row, wer_limit: float) -> bool | None:
@@ -152,12 +180,13 @@ def side_of_candidates(
         for candidate in group:
             for row in rows[candidate.name]:
                 found.append(row)
-                strata.append(f"{position}/{row.utterance.id}")
+                strata.append(_stratum(position, row))
     members = [candidate for group in groups for candidate in group]
     return Side(
         name=name,
         rows=tuple(found),
         strata=tuple(strata),
+        blocks=_blocks(found, strata),
         emulated=_emulated(suite, members),
         wer_limit=suite.wer_limit,
     )
@@ -166,26 +195,53 @@ def side_of_candidates(
 def side_of_run(run: MeasuredRun, name: str, rows: tuple[Row, ...]) -> Side:
     """Return the side that is one candidate of one run."""
     members = [each for each in run.suite.candidates if each.name == name]
+    strata = tuple(_stratum(0, row) for row in rows)
     return Side(
         name=f"{name} in {run.name}",
         rows=rows,
-        strata=tuple(f"0/{row.utterance.id}" for row in rows),
+        strata=strata,
+        blocks=_blocks(rows, strata),
         emulated=_emulated(run.suite, members),
         wer_limit=run.suite.wer_limit,
     )
 
 
-def word_events(side: Side) -> Events:
+def _stratum(position: int, row: Row) -> str:
+    return f"{position}/{row.trial.key.recording}"
+
+
+def recording_in(stratum: str) -> str:
+    """Return the recording that a stratum is of."""
+    return stratum.partition("/")[2]
+
+
+def _blocks(rows: Sequence[Row], strata: Sequence[str]) -> dict[int, int]:
+    # What goes wrong with an utterance goes wrong under its other conditions too.
+    return {
+        cluster_of(stratum): cluster_of(row.utterance.id)
+        for row, stratum in zip(rows, strata, strict=True)
+    }
+
+
+def recordings_of(rows: Sequence[Row]) -> list[int]:
+    """Return what each trial is paired within: the utterance under its condition."""
+    return [cluster_of(row.trial.key.recording) for row in rows]
+
+
+def word_events(side: Side, metric_id: WordRate = "wer") -> Events:
     """Return word errors, reference words and stratum of every row that has them.
 
-    A turn without a transcript has all its words wrong.
+    A turn without a transcript has all its words wrong, and so has a reply in which the recogniser
+    heard none.
     """
     errors: list[float] = []
     words: list[float] = []
     clusters: list[int] = []
     for row, stratum in zip(side.rows, side.strata, strict=True):
-        score = row.words
-        if not isinstance(score, Score | NoTranscript) or row.utterance.expect == "none":
+        score = row.words if metric_id == "wer" else row.spoken
+        if not isinstance(score, Score | NoTranscript):
+            continue
+        if metric_id == "wer" and row.utterance.expect == "none":
             continue
         if score.unit != "word":
             continue
@@ -194,6 +250,45 @@ def word_events(side: Side) -> Events:
         words.append(float(score.reference_units))
         clusters.append(cluster_of(stratum))
     return errors, words, clusters
+
+
+def compare_sides(
+    candidate: Side, reference: Side, rate: WordRate | None, *, confidence: float = 0.95
+) -> RateChange | Unsupported:
+    """Return the change of a rate between two sides, paired by recording.
+
+    Args:
+        candidate: the side in question.
+        reference: the other.
+        rate: which errors; None compares failures.
+        confidence: of the interval.
+
+    Returns:
+        :class:`Unsupported` also where a recogniser understood fewer than half of the words of
+        both sides' replies: it is not fit to tell them apart.
+    """
+    if rate is None:
+        mine, theirs = failure_events(candidate), failure_events(reference)
+    else:
+        mine, theirs = word_events(candidate, rate), word_events(reference, rate)
+    found = compare_rates(
+        mine, theirs, confidence=confidence, blocks={**candidate.blocks, **reference.blocks}
+    )
+    if (
+        rate == "tts_wer"
+        and isinstance(found, RateChange)
+        and min(found.candidate, found.reference) >= UNFIT
+    ):
+        return Unsupported(
+            reason="the recogniser understood fewer than half of the words of either side's "
+            "replies: it is not fit to compare them",
+            needed=0,
+            n=found.utterances,
+            effective_n=float(found.utterances),
+            failures=0,
+            observed=None,
+        )
+    return found
 
 
 def failure_events(side: Side) -> Events:

@@ -9,6 +9,7 @@ from harness.analysis.plan import TrialPlan, plan_trials
 from harness.analysis.samples import cluster_of, pace_of
 from harness.analysis.sides import main_rows
 from harness.analysis.summary import CandidateSummary, RunSummary
+from harness.analysis.words import WORD_RATES
 from harness.errors import ConfigurationError
 
 __all__ = ["contenders", "plan_run", "standings"]
@@ -19,7 +20,8 @@ SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 def contenders(summary: RunSummary, *, latency: str = "response") -> tuple[Contender, ...]:
     """Return each candidate's latency, failure rate, word errors and cost.
 
-    Word errors count where every candidate has them, cost where every candidate's is known.
+    Word errors (of what it heard, and of its replies as a recogniser heard them) count where every
+    candidate has them, cost where every candidate's is known.
 
     Args:
         summary: of the run.
@@ -32,7 +34,7 @@ def contenders(summary: RunSummary, *, latency: str = "response") -> tuple[Conte
     lacking = [each.candidate for each in found if latency not in each.metrics]
     if lacking:
         raise ConfigurationError(f"{latency}: {', '.join(lacking)} did not measure it")
-    words = all(each.words is not None for each in found)
+    kinds = [kind for kind in WORD_RATES if all(each.pooled(kind) is not None for each in found)]
     costs = all(_cost(each) is not None for each in found)
     result = []
     for each in found:
@@ -40,8 +42,10 @@ def contenders(summary: RunSummary, *, latency: str = "response") -> tuple[Conte
             latency: each.metrics[latency].main.p50,
             "failures": each.failure_rate,
         }
-        if words and each.words is not None:
-            objectives["wer"] = each.words.rate
+        for kind in kinds:
+            words = each.pooled(kind)
+            assert words is not None
+            objectives[kind] = words.rate
         cost = _cost(each)
         if costs and cost is not None:
             objectives["cost"] = cost

@@ -26,7 +26,7 @@ from harness.analysis.estimate import (
 from harness.analysis.metrics import Measurement, Missing
 from harness.analysis.quantile import estimate_quantiles
 from harness.analysis.samples import Row, cluster_of, make_rows, restored, sample_of
-from harness.analysis.words import WordErrors, word_errors
+from harness.analysis.words import WordErrors, WordRate, pooled_words, word_errors
 from harness.domain.suite import Candidate, Driver, Suite, Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, FailureKind, Trial
@@ -145,6 +145,7 @@ class CandidateSummary:
         excluded: planned trials of which every attempt was disturbed.
         metrics: by id, in the table's order; those that no trial has are absent.
         words: pooled word errors; None where no utterance has a text.
+        spoken: pooled word errors of the replies; None where no recogniser heard them again.
         correct: turns whose WER lies within the suite's limit.
         judged: turns whose WER is known.
         parts: mean length of each part of the response, in the main view.
@@ -170,6 +171,11 @@ class CandidateSummary:
     reported: tuple[Disagreement, ...]
     cost: Cost | None
     emulated: frozenset[Stage]
+    spoken: WordErrors | None = None
+
+    def pooled(self, metric_id: WordRate) -> WordErrors | None:
+        """Return the pooled errors of a metric that is a rate over words."""
+        return self.words if metric_id == "wer" else self.spoken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,6 +274,7 @@ def _candidate(
         excluded=chosen.excluded,
         metrics=MappingProxyType(_metrics(main, undisturbed, everything, emulated, confidence)),
         words=word_errors(main, confidence=confidence),
+        spoken=pooled_words("tts_wer", main, confidence=confidence),
         correct=correct,
         judged=len(judged),
         parts=mean_parts(falls),

@@ -32,11 +32,10 @@ from harness.analysis.evidence import (
     rate_evidence,
 )
 from harness.analysis.gate_rule import ALPHA, Evidence, Limit, Ruling, Verdict, combine, rule
-from harness.analysis.paired import compare_rates
 from harness.analysis.samples import Row, cluster_of, pace_of
-from harness.analysis.sides import failure_events, main_rows, side_of_run, word_events
+from harness.analysis.sides import compare_sides, main_rows, recordings_of, side_of_run
 from harness.analysis.summary import emulated_stages, is_emulated, statistics_of
-from harness.analysis.words import word_errors
+from harness.analysis.words import RATES, pooled_words, word_rate
 from harness.domain.suite import Budget, BudgetKind
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
@@ -227,8 +226,9 @@ def _unsaid(reason: str) -> Unsupported:
 def _own_figure(budget: Budget, rows: Sequence[Row]) -> Statistic | None:
     if budget.metric == "failures":
         return _failure_rate(rows)
-    if budget.metric == "wer":
-        words = word_errors(rows)
+    kind = word_rate(budget.metric)
+    if kind is not None:
+        words = pooled_words(kind, rows)
         return None if words is None else words.rate
     return statistics_of(budget.metric, rows).get(budget.statistic)
 
@@ -244,6 +244,10 @@ def _pace(metric_id: str, rows: Sequence[Row]) -> Sample:
     return pace_of(metric_id, rows, [cluster_of(row.utterance.id) for row in rows])
 
 
+def _paired_pace(metric_id: str, rows: Sequence[Row]) -> Sample:
+    return pace_of(metric_id, rows, recordings_of(rows))
+
+
 def _absolute(
     budget: Budget, limit: Limit, rows: Sequence[Row], level: tuple[float, int]
 ) -> Evidence | Unsupported:
@@ -253,8 +257,9 @@ def _absolute(
         if isinstance(rate, Unsupported):
             return rate
         return failure_evidence(rate, limit, alpha=alpha, budgets=budgets)
-    if budget.metric == "wer":
-        words = word_errors(rows)
+    kind = word_rate(budget.metric)
+    if kind is not None:
+        words = pooled_words(kind, rows)
         assert words is not None
         if isinstance(words.rate, Unsupported):
             return words.rate
@@ -278,17 +283,15 @@ def _paired(
     budget = bound.budget
     assert budget.reference is not None
     alpha, budgets = level
-    if budget.metric in {"failures", "wer"}:
-        events = failure_events if budget.metric == "failures" else word_events
-        change = compare_rates(
-            events(side_of_run(run, bound.candidate, rows[bound.candidate])),
-            events(side_of_run(run, budget.reference, rows[budget.reference])),
-        )
+    if budget.metric in RATES:
+        mine = side_of_run(run, bound.candidate, rows[bound.candidate])
+        theirs = side_of_run(run, budget.reference, rows[budget.reference])
+        change = compare_sides(mine, theirs, word_rate(budget.metric))
         if isinstance(change, Unsupported):
             return change
         return rate_evidence(change, limit, alpha=alpha, budgets=budgets)
     candidate, reference = (
-        _pace(budget.metric, rows[name]) for name in (bound.candidate, budget.reference)
+        _paired_pace(budget.metric, rows[name]) for name in (bound.candidate, budget.reference)
     )
     return paired_evidence(
         candidate,
@@ -309,7 +312,7 @@ def _against_runs(
 ) -> Evidence | Unsupported:
     alpha, budgets = level
     budget, name = bound.budget, bound.candidate
-    rate = budget.metric in {"failures", "wer"}
+    rate = budget.metric in RATES
     runs = baseline.get(name, budget.metric, "rate" if rate else budget.statistic)
     assert runs is not None
     figure = _own_figure(budget, rows)

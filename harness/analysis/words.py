@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -10,7 +11,28 @@ from harness.analysis.metrics import Missing
 from harness.analysis.samples import Row, cluster_of
 from harness.analysis.transcript import NORMALISER_VERSION, NoTranscript, Score, Unit, pooled_rate
 
-__all__ = ["WordErrors", "word_errors"]
+__all__ = [
+    "RATES",
+    "WORD_RATES",
+    "WordErrors",
+    "WordRate",
+    "pooled_words",
+    "word_errors",
+    "word_rate",
+]
+
+WordRate = Literal["wer", "tts_wer"]
+
+WORD_RATES: tuple[WordRate, ...] = ("wer", "tts_wer")
+"""Metrics that are pooled over words: a candidate has one figure, and no percentile gates."""
+
+RATES: tuple[str, ...] = ("failures", *WORD_RATES)
+"""What a budget limits by ``statistic = "rate"``."""
+
+
+def word_rate(metric_id: str) -> WordRate | None:
+    """Return a metric that is pooled over words as such; None for any other."""
+    return next((each for each in WORD_RATES if each == metric_id), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,16 +69,36 @@ def word_errors(rows: Sequence[Row], *, confidence: float = 0.95) -> WordErrors 
     hard utterances must not win. Where some are scored by word and others by character, the words
     are pooled and the others counted as left out; a breakdown by language has both.
     """
-    scored = [
-        (row, row.words)
-        for row in rows
-        if row.utterance.expect == "speech" and not isinstance(row.words, Missing)
-    ]
     unexpected = sum(
         row.words.insertions
         for row in rows
         if row.utterance.expect == "none" and isinstance(row.words, Score)
     )
+    scored = [
+        (row, row.words)
+        for row in rows
+        if row.utterance.expect == "speech" and not isinstance(row.words, Missing)
+    ]
+    return _pooled(scored, unexpected, confidence)
+
+
+def pooled_words(
+    metric_id: WordRate, rows: Sequence[Row], *, confidence: float = 0.95
+) -> WordErrors | None:
+    """Return the pooled errors of one of :data:`WORD_RATES`; None where no row has any.
+
+    Of ``tts_wer`` the words are those of the replies, and ``silent`` counts replies in which the
+    recogniser heard none.
+    """
+    if metric_id == "wer":
+        return word_errors(rows, confidence=confidence)
+    scored = [(row, row.spoken) for row in rows if not isinstance(row.spoken, Missing)]
+    return _pooled(scored, 0, confidence)
+
+
+def _pooled(
+    scored: list[tuple[Row, Score | NoTranscript]], unexpected: int, confidence: float
+) -> WordErrors | None:
     # Languages without spaces are scored by character, which is never pooled with words.
     by_word = [each for each in scored if each[1].unit == "word"]
     left_out = len(scored) - len(by_word) if by_word else 0

@@ -196,9 +196,8 @@ class Connection:
     Attributes:
         reused: no connection was opened for it.
         rtt_ns: the time that TCP's handshake took, where one was made.
-        path_rtt_ns: the round trip to the machine that ends TCP (the service's edge, or a proxy),
-            as the kernel smoothed it over this connection (``tcpi_rtt``); None where the system
-            does not tell.
+        path_rtt_ns: the round trip to the machine that ends TCP (the service's edge, or a proxy):
+            the least that the kernel saw on this connection; None where the system does not tell.
     """
 
     reused: bool
@@ -356,6 +355,8 @@ class Reply:
         leading_silence: samples before the first audible 10 ms window; all of them if none is.
         interrupted: it did not play to its end: the agent stopped it, or the caller hung up.
         audio: the file in the run's folder, where the audio was kept.
+        again: what a recogniser made of it later, where one was asked. No part of the trial as it
+            is stored.
     """
 
     sample_rate: int
@@ -364,6 +365,7 @@ class Reply:
     leading_silence: int
     interrupted: bool = False
     audio: str | None = None
+    again: HeardAgain | None = None
 
     @property
     def underruns_ns(self) -> tuple[int, ...]:
@@ -375,9 +377,6 @@ class Reply:
         return tuple(gaps)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """One utterance and the agent's reply.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overlap:
     """What was said over the reply, and who was to judge it.
@@ -396,6 +395,9 @@ class Overlap:
     fell_back: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One utterance and the agent's reply.
 
     Attributes:
         index: 0 for the first turn of the trial.
@@ -410,11 +412,11 @@ class Overlap:
             empty where it was not watched.
         reply: the reply's audio, if there was any.
         reported: LiveKit's own numbers for the turn, by its own names, in seconds.
+        overlap: what was to be said over the reply; None for most turns. It has been said where
+            the mark ``overlap_start`` stands.
     """
 
     index: int
-        overlap: what was to be said over the reply; None for most turns. It has been said where
-            the mark ``overlap_start`` stands.
     utterance: str
     marks: Mapping[Mark, int] = field(default_factory=lambda: EMPTY)
     work: Mapping[Mark, Work] = field(default_factory=lambda: EMPTY)
@@ -425,10 +427,10 @@ class Overlap:
     idle: tuple[Idle, ...] = ()
     reply: Reply | None = None
     reported: Mapping[str, float] = field(default_factory=lambda: EMPTY)
+    overlap: Overlap | None = None
 
     def __post_init__(self) -> None:
         """Check that ids are unique and parents exist."""
-    overlap: Overlap | None = None
         ids = [request.id for request in self.requests]
         if len(set(ids)) != len(ids):
             raise InvariantError(f"turn {self.index} has two requests with one id")
@@ -524,22 +526,22 @@ class TrialKey:
         warmup: labelled, kept, and left out of summaries.
         attempt: 0, or the number of the re-run after a disturbed trial.
         condition: the acoustic condition's name; "" for a suite without conditions.
+        barge_in: the name of what is said over the reply; "" where nothing is.
+        expects: what the agent should make of it; None where nothing is said.
     """
 
     candidate: str
-        barge_in: the name of what is said over the reply; "" where nothing is.
-        expects: what the agent should make of it; None where nothing is said.
     utterance: str
     repeat: int
     order: int
     warmup: bool = False
     attempt: int = 0
     condition: str = ""
+    barge_in: str = ""
+    expects: Expects | None = None
 
     @property
     def recording(self) -> str:
-    barge_in: str = ""
-    expects: Expects | None = None
         """What is played: :func:`recording_name` of the utterance and the condition."""
         return recording_name(self.utterance, self.condition)
 

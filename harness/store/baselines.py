@@ -4,6 +4,7 @@ Version 1 (0.1.0): ``v``, ``name``, ``saved_utc``, ``runs``, ``trials`` (candida
 run), ``machine``, ``datasets``, ``options``, ``normaliser``, ``figures`` (candidate → metric →
 statistic → one figure for each run, in the metric's unit), ``definitions``. Keys are sorted and
 figures rounded to five significant digits, so that a change of the file shows what has changed.
+``recogniser`` stands there where one heard the replies again.
 """
 
 import json
@@ -49,6 +50,7 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
         "datasets": dict(baseline.datasets),
         "options": dict(baseline.options),
         "normaliser": baseline.normaliser,
+        **({"recogniser": baseline.recogniser} if baseline.recogniser else {}),
         "figures": {
             candidate: {
                 metric: {
@@ -120,4 +122,5 @@ def _decode(document: Mapping[str, Any]) -> Baseline:
         machine=dict(document["machine"]),
         definitions=dict(document["definitions"]),
         normaliser=document["normaliser"],
+        recogniser=str(document.get("recogniser", "")),
     )

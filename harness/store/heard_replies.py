@@ -7,16 +7,18 @@ line about the same trial replaces an earlier one. The file is made from the rep
 be made again; trials are never changed by it.
 """
 
+import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from harness.analysis.intelligibility import HeardReply
+from harness.analysis.intelligibility import HeardReply, recogniser_name
+from harness.domain.trial import FailedTrial, HeardAgain, Trial
 from harness.errors import ConfigurationError
 
-__all__ = ["HEARD_REPLIES", "append_heard", "read_heard"]
+__all__ = ["HEARD_REPLIES", "append_heard", "read_heard", "with_heard"]
 
 HEARD_REPLIES: Final = "heard_replies.jsonl"
 VERSION: Final = 1
@@ -81,3 +83,30 @@ def read_heard(run: Path) -> tuple[tuple[HeardReply, ...], Mapping[str, Any]]:
             found, recogniser = {}, used
         found[reply.trial] = reply
     return tuple(found.values()), recogniser
+
+
+def with_heard(run: Path, trials: Iterable[Trial | FailedTrial]) -> tuple[Trial | FailedTrial, ...]:
+    """Return a run's trials, each reply with what the recogniser that was used last made of it.
+
+    Raises:
+        ConfigurationError: as :func:`read_heard`.
+    """
+    heard, used = read_heard(run)
+    if not heard:
+        return tuple(trials)
+    name = recogniser_name(used)
+    known = {each.trial: each for each in heard}
+    return tuple(_joined(trial, known.get(trial.key.id), name) for trial in trials)
+
+
+def _joined(
+    trial: Trial | FailedTrial, heard: HeardReply | None, recogniser: str
+) -> Trial | FailedTrial:
+    if heard is None or not trial.turns or trial.turns[0].reply is None:
+        return trial
+    again = HeardAgain(
+        spoken=heard.spoken, heard=heard.heard, recogniser=recogniser, reason=heard.reason
+    )
+    first, *rest = trial.turns
+    reply = dataclasses.replace(trial.turns[0].reply, again=again)
+    return dataclasses.replace(trial, turns=(dataclasses.replace(first, reply=reply), *rest))

@@ -9,6 +9,7 @@
         audio/t00012.flac   the replies as they were played
         truth.jsonl         the gateway's truth
         status.json         how far the run has come, and how it ended
+        heard_replies.jsonl what a recogniser made of the replies (harness.store.heard_replies)
         run.lock            held while a process writes
 
 A trial that has been appended is on the disk. A line that a kill has torn is cut off when the run
@@ -32,6 +33,7 @@ from harness.domain.driver import ReplyAudio
 from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.errors import ConfigurationError
 from harness.store.environment import redact_values, secret_values, utc_now
+from harness.store.heard_replies import with_heard
 from harness.store.plans import RunPlan, decode_plan, encode_plan
 from harness.store.replies import encode_reply
 from harness.store.wire import WireError, decode_trial, encode_trial
@@ -102,10 +104,12 @@ class Run:
     def trials(self) -> tuple[Trial | FailedTrial, ...]:
         """Return every stored trial in the order in which they ended.
 
+        Replies carry what a recogniser made of them later, where one was asked.
+
         Raises:
             ConfigurationError: a line before the last is damaged, or of a newer format.
         """
-        return tuple(_read_trials(self.path / TRIALS))
+        return with_heard(self.path, _read_trials(self.path / TRIALS))
 
     def missing(self) -> tuple[TrialKey, ...]:
         """Return the planned trials that have not been performed."""

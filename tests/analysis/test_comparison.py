@@ -303,7 +303,7 @@ class TestRuns:
             definitions={**run.definitions, "llm_ttft": "000"},
             normaliser="0",
         )
-        assert set(changed_metrics(run, old)) == {"llm_ttft", "wer", "cer"}
+        assert set(changed_metrics(run, old)) == {"llm_ttft", "wer", "cer", "tts_wer"}
         found = compare_runs(run, old).pairs[0]
         assert {each.metric for each in found.metrics} >= {"response", "tts_first_byte"}
         assert "llm_ttft" not in {each.metric for each in found.metrics}

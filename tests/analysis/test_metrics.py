@@ -52,6 +52,7 @@ IDS = [
     "response",
     "wer",
     "cer",
+    "tts_wer",
     "llm_client_overhead",
     "tts_client_overhead",
     "stt_client_overhead",
