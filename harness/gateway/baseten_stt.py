@@ -27,8 +27,9 @@ from harness.gateway.distributions import Constant
 from harness.gateway.faults import CONNECTION_FAULTS, FaultKind, Stage
 from harness.gateway.listening import Heard, ListeningSession
 from harness.gateway.profiles import Interims, SttProfile
+from harness.gateway.route import Route
 
-__all__ = ["TranscriptionWire", "qwen3_asr", "whisper"]
+__all__ = ["ROUTES", "TranscriptionWire", "qwen3_asr", "whisper"]
 
 _MAX_MESSAGE = 16 * 1024 * 1024
 _FRAME_BYTES = 1024
@@ -396,3 +397,9 @@ class _Qwen3(_Conversation):
         if self._wire.flushed == flushed:
             empty = self._wire.empty_flush(self._commits)
             await self._session.say(self._call, empty, asked_ns, "finalized_sent")
+
+
+ROUTES: Final = (
+    Route(method="GET", path="/baseten/whisper/websocket", handler=whisper, checks_key=False),
+    Route(method="GET", path="/baseten/qwen3-asr/websocket", handler=qwen3_asr, checks_key=False),
+)

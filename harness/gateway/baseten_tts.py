@@ -23,9 +23,10 @@ from harness.gateway.context import NS_PER_S, Call, Gateway, Refusal, begin, ear
 from harness.gateway.faults import CONNECTION_FAULTS, FaultKind, Stage
 from harness.gateway.inference_tts import voice_for
 from harness.gateway.openai_speech import MIDDLE_FAULTS, Order, Synthesis
+from harness.gateway.route import Route
 from harness.gateway.speaking import Segment, Sentences, Speaker
 
-__all__ = ["orpheus_http", "orpheus_websocket", "qwen3_tts"]
+__all__ = ["ROUTES", "orpheus_http", "orpheus_websocket", "qwen3_tts"]
 
 _MAX_MESSAGE = 16 * 1024 * 1024
 _END: Final = "__END__"
@@ -359,3 +360,12 @@ class _Qwen3:
             return
         self._segment.end()
         self._segment = None
+
+
+ROUTES: Final = (
+    Route(
+        method="GET", path="/baseten/orpheus/websocket", handler=orpheus_websocket, checks_key=False
+    ),
+    Route(method="POST", path="/baseten/orpheus/predict", handler=orpheus_http, checks_key=False),
+    Route(method="GET", path="/baseten/qwen3-tts/websocket", handler=qwen3_tts, checks_key=False),
+)

@@ -1,6 +1,7 @@
 """LiveKit Inference's chat completions: OpenAI's protocol behind a token, with quota headers."""
 
 import time
+from typing import Final
 
 from aiohttp import web
 
@@ -8,8 +9,9 @@ from harness.gateway.context import Gateway
 from harness.gateway.inference_auth import require_grant
 from harness.gateway.models import models
 from harness.gateway.openai_chat import chat_completions
+from harness.gateway.route import Route
 
-__all__ = ["QUOTA", "inference_chat", "inference_models", "stamp_quota"]
+__all__ = ["QUOTA", "ROUTES", "inference_chat", "inference_models", "stamp_quota"]
 
 QUOTA = {
     "X-LiveKit-Inference-RPM-Limit": "100",
@@ -40,3 +42,11 @@ async def stamp_quota(request: web.Request, response: web.StreamResponse) -> Non
     """Put a handler's headers on its response as it is prepared."""
     for name, value in request.get("headers", {}).items():
         response.headers.setdefault(name, value)
+
+
+ROUTES: Final = (
+    Route(
+        method="POST", path="/livekit/v1/chat/completions", handler=inference_chat, checks_key=False
+    ),
+    Route(method="GET", path="/livekit/v1/models", handler=inference_models, checks_key=False),
+)

@@ -23,8 +23,9 @@ from harness.gateway.inference_auth import require_grant
 from harness.gateway.listening import Heard, ListeningSession
 from harness.gateway.pcm import HEARD_RATE, Samples
 from harness.gateway.profiles import SttProfile
+from harness.gateway.route import Route
 
-__all__ = ["InferenceWire", "inference_stt"]
+__all__ = ["ROUTES", "InferenceWire", "inference_stt"]
 
 _MAX_MESSAGE = 16 * 1024 * 1024
 _NEEDS_FINALIZE: Final = ("speechmatics/", "openai/")
@@ -254,3 +255,8 @@ class _Conversation:
         ends_input = not self._model.startswith(_NEEDS_FINALIZE)
         if ends_input and self._settings.says_closed:
             await session.send(json.dumps({"type": "session.closed"}))
+
+
+ROUTES: Final = (
+    Route(method="GET", path="/livekit/v1/stt", handler=inference_stt, checks_key=False),
+)

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import time
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import WSMsgType, web
 
@@ -19,9 +19,10 @@ from harness.gateway.faults import CONNECTION_FAULTS, FaultKind, Stage
 from harness.gateway.inference_auth import require_grant
 from harness.gateway.pcm import SPOKEN_RATE
 from harness.gateway.profiles import TtsProfile
+from harness.gateway.route import Route
 from harness.gateway.speaking import Segment, Speaker
 
-__all__ = ["inference_tts", "voice_for"]
+__all__ = ["ROUTES", "inference_tts", "voice_for"]
 
 _MAX_MESSAGE = 16 * 1024 * 1024
 
@@ -212,3 +213,8 @@ class _Conversation:
         assert self._segment is not None
         if text.strip():
             self._segment.add(text.strip(), arrived_ns)
+
+
+ROUTES: Final = (
+    Route(method="GET", path="/livekit/v1/tts", handler=inference_tts, checks_key=False),
+)

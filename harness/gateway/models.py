@@ -1,14 +1,15 @@
 """OpenAI's list of models: the gateway's profiles, and the names that its providers use."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
 from harness.gateway.context import Gateway, Refusal
 from harness.gateway.profiles import Profile
+from harness.gateway.route import Route
 
-__all__ = ["model", "models"]
+__all__ = ["ROUTES", "model", "models"]
 
 _TYPES = {"stt": "audio-transcription", "llm": "chat", "tts": "audio-speech"}
 _ALIASES = {"tts-1": "tts", "whisper-1": "stt", "whisper-large-v3": "stt"}
@@ -64,3 +65,9 @@ async def model(gateway: Gateway, request: web.Request) -> web.StreamResponse:
     if entry is None:
         raise Refusal(404, f"The model '{name}' does not exist")
     return web.Response(text=json.dumps(entry), content_type="application/json")
+
+
+ROUTES: Final = (
+    Route(method="GET", path="/v1/models", handler=models),
+    Route(method="GET", path="/v1/models/{model}", handler=model),
+)

@@ -28,9 +28,10 @@ from harness.gateway.distributions import Draws
 from harness.gateway.engines.replies import Reply, nonsense, reasoning_tokens, reply_to, tokens
 from harness.gateway.faults import FaultKind, Stage
 from harness.gateway.profiles import LlmProfile
+from harness.gateway.route import Route
 from harness.gateway.routed import note_asked, routed_by_headers
 
-__all__ = ["Piece", "Plan", "chat_completions", "plan_answer", "usage_of"]
+__all__ = ["ROUTES", "Piece", "Plan", "chat_completions", "plan_answer", "usage_of"]
 
 _LONG: Final = frozenset({"messages", "tools"})
 _OVERSIZED_BYTES = 4 * 1024 * 1024
@@ -375,3 +376,6 @@ class _Answer:
         call.mark("done_sent", sent, due_ns=due, injected_ns=due - call.received_ns)
         await self.http.end()
         return self.http.response
+
+
+ROUTES: Final = (Route(method="POST", path="/v1/chat/completions", handler=chat_completions),)

@@ -22,9 +22,10 @@ from harness.gateway.faults import CONNECTION_FAULTS, FaultKind, Stage
 from harness.gateway.listening import Heard, ListeningSession
 from harness.gateway.pcm import HEARD_RATE
 from harness.gateway.profiles import SttProfile
+from harness.gateway.route import Route
 from harness.gateway.routed import note_asked
 
-__all__ = ["RealtimeWire", "realtime"]
+__all__ = ["ROUTES", "RealtimeWire", "realtime"]
 
 _RATE: Final = 24_000
 _MAX_MESSAGE: Final = 16 * 1024 * 1024
@@ -307,3 +308,6 @@ class _Conversation:
         item = self._call.gateway.next_name("item-")
         nothing = Heard(text="", start_s=0.0, end_s=0.0, request=item, number=0, asked=True)
         await self._session.send(RealtimeWire().final(nothing))
+
+
+ROUTES: Final = (Route(method="GET", path="/v1/realtime", handler=realtime),)

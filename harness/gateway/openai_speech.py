@@ -32,9 +32,10 @@ from harness.gateway.engines.worker import WorkerDied
 from harness.gateway.faults import FaultKind, Stage
 from harness.gateway.pcm import SPOKEN_RATE, wav_header
 from harness.gateway.profiles import TtsProfile
+from harness.gateway.route import Route
 from harness.gateway.routed import note_asked, routed_by_headers
 
-__all__ = ["MIDDLE_FAULTS", "Chunk", "Order", "Synthesis", "chunks_of", "speech", "spoil"]
+__all__ = ["MIDDLE_FAULTS", "ROUTES", "Chunk", "Order", "Synthesis", "chunks_of", "speech", "spoil"]
 
 _CONTENT_TYPES: Final = {
     "pcm": "audio/pcm",
@@ -340,3 +341,6 @@ class Synthesis:
         else:
             # Bytes of audio have no words for an error: the body breaks off.
             self.http.hang_up()
+
+
+ROUTES: Final = (Route(method="POST", path="/v1/audio/speech", handler=speech),)

@@ -7,6 +7,7 @@ recogniser may need longer (about 0.15 s for a second of audio), which the truth
 import asyncio
 import json
 import time
+from typing import Final
 
 import soundfile as sf
 from aiohttp import web
@@ -28,9 +29,10 @@ from harness.gateway.engines.replies import nonsense
 from harness.gateway.faults import FaultKind, Stage
 from harness.gateway.pcm import HEARD_RATE, Samples, decode
 from harness.gateway.profiles import Profile
+from harness.gateway.route import Route
 from harness.gateway.routed import NO_HEADERS, note_asked, routed_by_headers
 
-__all__ = ["parakeet_transcriptions", "transcriptions"]
+__all__ = ["ROUTES", "parakeet_transcriptions", "transcriptions"]
 
 _FORMATS = ("json", "verbose_json", "text")
 _HTML = "<!doctype html><html><body><h1>502 Bad Gateway</h1></body></html>"
@@ -176,3 +178,9 @@ class _Batch:
                 "segments": [segment] if text else [],
             }
         return json.dumps(body, ensure_ascii=False), "application/json"
+
+
+ROUTES: Final = (
+    Route(method="POST", path="/parakeet/v1/audio/transcriptions", handler=parakeet_transcriptions),
+    Route(method="POST", path="/v1/audio/transcriptions", handler=transcriptions),
+)

@@ -9,7 +9,7 @@ option that the real service does not have. An utterance in which no word is hea
 
 import json
 import time
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from aiohttp import WSMsgType, web
@@ -19,8 +19,9 @@ from harness.gateway.faults import CONNECTION_FAULTS, FaultKind, Stage
 from harness.gateway.listening import Heard, ListeningSession
 from harness.gateway.pcm import HEARD_RATE
 from harness.gateway.profiles import SttProfile
+from harness.gateway.route import Route
 
-__all__ = ["audio_stream"]
+__all__ = ["ROUTES", "audio_stream"]
 
 _MAX_MESSAGE = 16 * 1024 * 1024
 
@@ -125,3 +126,6 @@ class _Conversation:
         await self._session.say(
             self._call, _message(status="finalized"), asked_ns, "finalized_sent"
         )
+
+
+ROUTES: Final = (Route(method="GET", path="/parakeet/v1/audio/stream", handler=audio_stream),)

@@ -1,108 +1,57 @@
 """The gateway's application: routes to protocols, keys, and the engines' lives.
 
-Another protocol is one module with handlers and its rows in `ROUTES`. Each path is served as it
-stands and below ``/<profile>``, where the name of a profile selects its latencies.
+Another protocol is one module of this package with handlers and their rows in ``ROUTES``, found by
+its place. Each path is served as it stands and below ``/<profile>``, where the name of a profile
+selects its latencies.
 """
 
 import asyncio
 import gc
 import json
+import pkgutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Final
 
 from aiohttp import web
 
+import harness.gateway
 from harness.errors import ConfigurationError
-from harness.gateway.baseten_stt import qwen3_asr, whisper
-from harness.gateway.baseten_tts import orpheus_http, orpheus_websocket, qwen3_tts
 from harness.gateway.config import GatewayConfig
 from harness.gateway.context import Gateway, Refusal, error_body
 from harness.gateway.engines.oracle import Oracle
 from harness.gateway.engines.recogniser import RecogniserPool, embedded_recogniser_exists
 from harness.gateway.engines.synthesiser import Synthesiser
 from harness.gateway.engines.worker import Worker
-from harness.gateway.inference_chat import inference_chat, inference_models, stamp_quota
-from harness.gateway.inference_stt import inference_stt
-from harness.gateway.inference_tts import inference_tts
-from harness.gateway.models import model, models
-from harness.gateway.openai_chat import chat_completions
-from harness.gateway.openai_realtime import realtime
-from harness.gateway.openai_speech import speech
-from harness.gateway.openai_transcriptions import parakeet_transcriptions, transcriptions
-from harness.gateway.parakeet import audio_stream
+from harness.gateway.inference_chat import stamp_quota
 from harness.gateway.profile_files import read_profiles
 from harness.gateway.profiles import PROFILES
-from harness.gateway.speko import SPEKO_ROUTES
+from harness.gateway.route import Route
 from harness.gateway.truth import TruthEvent, TruthLog
 from harness.gateway.utterances import read_utterances
 from harness.pacing import Pacer
 
-__all__ = ["ROUTES", "Handler", "Route", "build_app"]
-
-Handler = Callable[[Gateway, web.Request], Awaitable[web.StreamResponse]]
+__all__ = ["ROUTES", "build_app"]
 
 _MAX_BODY = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """One path of a protocol.
-
-    Attributes:
-        method: the HTTP method.
-        path: the path below ``/`` and below ``/<profile>``.
-        handler: what answers.
-        checks_key: whether the gateway's key is asked for before the handler runs; False for a
-            protocol that proves who it is in its own way.
-    """
-
-    method: str
-    path: str
-    handler: Handler
-    checks_key: bool = True
+_APART = frozenset({"__main__", "process", "server"})
+"""Modules of this package that start the server or are it; all others may hold a protocol."""
 
 
-ROUTES: Final[tuple[Route, ...]] = (
-    Route(method="GET", path="/parakeet/v1/audio/stream", handler=audio_stream),
-    Route(
-        method="POST",
-        path="/parakeet/v1/audio/transcriptions",
-        handler=parakeet_transcriptions,
-    ),
-    Route(method="POST", path="/v1/chat/completions", handler=chat_completions),
-    Route(method="POST", path="/v1/audio/speech", handler=speech),
-    Route(method="POST", path="/v1/audio/transcriptions", handler=transcriptions),
-    Route(method="GET", path="/v1/realtime", handler=realtime),
-    Route(method="GET", path="/v1/models", handler=models),
-    Route(method="GET", path="/v1/models/{model}", handler=model),
-    Route(method="GET", path="/livekit/v1/stt", handler=inference_stt, checks_key=False),
-    Route(method="GET", path="/livekit/v1/tts", handler=inference_tts, checks_key=False),
-    Route(
-        method="POST",
-        path="/livekit/v1/chat/completions",
-        handler=inference_chat,
-        checks_key=False,
-    ),
-    Route(method="GET", path="/livekit/v1/models", handler=inference_models, checks_key=False),
-    Route(method="GET", path="/baseten/whisper/websocket", handler=whisper, checks_key=False),
-    Route(method="GET", path="/baseten/qwen3-asr/websocket", handler=qwen3_asr, checks_key=False),
-    Route(
-        method="GET",
-        path="/baseten/orpheus/websocket",
-        handler=orpheus_websocket,
-        checks_key=False,
-    ),
-    Route(method="POST", path="/baseten/orpheus/predict", handler=orpheus_http, checks_key=False),
-    Route(method="GET", path="/baseten/qwen3-tts/websocket", handler=qwen3_tts, checks_key=False),
-    Route(method="POST", path="/baseten/v1/chat/completions", handler=chat_completions),
-    Route(method="GET", path="/baseten/v1/models", handler=models),
-    *(
-        Route(method=method, path=path, handler=handler, checks_key=False)
-        for method, path, handler in SPEKO_ROUTES
-    ),
-)
+def _routes() -> tuple[Route, ...]:
+    modules = [
+        import_module(f"harness.gateway.{each.name}")
+        for each in pkgutil.iter_modules(harness.gateway.__path__)
+        if each.name not in _APART and not each.ispkg
+    ]
+    return tuple(route for module in modules for route in getattr(module, "ROUTES", ()))
+
+
+ROUTES: Final[tuple[Route, ...]] = _routes()
+"""Every path of every protocol, as the modules of this package list them."""
 
 
 def _presents_key(request: web.Request, key: str) -> bool:

@@ -11,13 +11,14 @@ from aiohttp import web
 
 from harness.gateway.context import Gateway
 from harness.gateway.faults import Stage
+from harness.gateway.route import Route
 from harness.gateway.routing import OBJECTIVES, NoUpstream, choose
 from harness.gateway.speko_llm import complete
 from harness.gateway.speko_stt import transcribe
 from harness.gateway.speko_tts import synthesize
 from harness.gateway.speko_wire import Problem, answering
 
-__all__ = ["SPEKO_ROUTES"]
+__all__ = ["ROUTES"]
 
 
 async def _voices(gateway: Gateway, request: web.Request) -> web.StreamResponse:
@@ -77,11 +78,14 @@ async def _preview(gateway: Gateway, request: web.Request) -> web.StreamResponse
     return web.Response(text=json.dumps(body), content_type="application/json")
 
 
-SPEKO_ROUTES: Final = (
-    ("POST", "/v1/transcribe", answering(transcribe)),
-    ("POST", "/v1/complete", answering(complete)),
-    ("POST", "/v1/synthesize", answering(synthesize)),
-    ("GET", "/v1/voices", answering(_voices)),
-    ("GET", "/v1/routing/preview", answering(_preview)),
+ROUTES: Final = tuple(
+    Route(method=method, path=path, handler=answering(handler), checks_key=False)
+    for method, path, handler in (
+        ("POST", "/v1/transcribe", transcribe),
+        ("POST", "/v1/complete", complete),
+        ("POST", "/v1/synthesize", synthesize),
+        ("GET", "/v1/voices", _voices),
+        ("GET", "/v1/routing/preview", _preview),
+    )
 )
-"""Method, path and handler of each route; the handlers check the key themselves."""
+"""The handlers check the key themselves."""
