@@ -21,7 +21,7 @@ def _entry(name: str, stages: tuple[str, ...], profile: Profile | None) -> dict[
         "object": "model",
         "created": 0,
         "owned_by": "turnbench-gateway",
-        "model_type": _TYPES[stages[0]],
+        "model_type": _TYPES.get(stages[0], "other"),
         "stages": list(stages),
         "emulated": True,
     }
