@@ -9,13 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.analysis.estimate import Sample
-from harness.analysis.metrics import MILLISECOND, Measurement, Missing, marks_of
+from harness.analysis.metrics import (
+    MILLISECOND,
+    Measurement,
+    Missing,
+    marks_of,
+    transcript_text,
+)
 from harness.analysis.samples import Row, cluster_of
 from harness.analysis.summary import Statistics, statistics_of_sample
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import Cause, Request, Trial, Turn, WaitCause
+from harness.domain.trial import Cause, Request, TranscriptKind, Trial, Turn, WaitCause
 
 __all__ = [
+    "NOTHING_TO_START_ON",
     "WhatIf",
     "response_with_delay",
     "response_with_preemption",
@@ -23,6 +30,9 @@ __all__ = [
     "what_if_preemptive",
     "what_if_voice",
 ]
+
+
+NOTHING_TO_START_ON = "no transcript before the commit starts a request"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +45,7 @@ class WhatIf:
         predicted: the response recomputed, over the same turns.
         turns: how many were recomputed.
         left_out: turns that could not be, by reason.
+        unchanged: turns in which the setting changes nothing, by reason; they count.
     """
 
     change: str
@@ -42,6 +53,7 @@ class WhatIf:
     predicted: Statistics
     turns: int
     left_out: Mapping[str, int]
+    unchanged: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +133,18 @@ def response_with_delay(turn: Turn, delay_ms: float) -> Measurement | Missing:
     return Measurement(value=response / MILLISECOND)
 
 
-def response_with_preemption(turn: Turn, *, preemptive: bool) -> Measurement | Missing:
-    """Return the response if the LLM had been asked on the final transcript, or on the commit."""
+def response_with_preemption(
+    turn: Turn, *, preemptive: bool, on_final: bool = True
+) -> Measurement | Missing:
+    """Return the response if the LLM had been asked before the commit, or on it.
+
+    Args:
+        turn: as it was measured.
+        preemptive: ask early.
+        on_final: a final transcript starts an early request. So it does where the VAD decides the
+            end of the turn; where the STT does, livekit starts on a preflight transcript alone,
+            which many recognisers never send: then nothing changes, and a note says so.
+    """
     found = _release(turn)
     if isinstance(found, Missing):
         return found
@@ -132,7 +154,10 @@ def response_with_preemption(turn: Turn, *, preemptive: bool) -> Measurement | M
     took = found.ready_ns - found.asked_ns
     if preemptive:
         prepare = found.asked_ns - found.commit_ns
-        asked = marks[Mark.TRANSCRIPT_FINAL] + prepare
+        starts = _early_starts(turn, marks[Mark.TRANSCRIPT_FINAL], on_final=on_final)
+        if not starts:
+            return Measurement(value=found.response_ns / MILLISECOND, note=NOTHING_TO_START_ON)
+        asked = min(starts) + prepare
     else:
         before = [each.at_ns for each in turn.transcripts if each.at_ns <= found.asked_ns]
         if not before:
@@ -140,6 +165,19 @@ def response_with_preemption(turn: Turn, *, preemptive: bool) -> Measurement | M
         asked = found.commit_ns + found.asked_ns - max(before)
     response = found.moved(ready_ns=asked + took, commit_ns=found.commit_ns)
     return Measurement(value=response / MILLISECOND)
+
+
+def _early_starts(turn: Turn, final_ns: int, *, on_final: bool) -> list[int]:
+    """Return the instants at which a request for what was finally heard could have begun."""
+    said = (transcript_text(turn) or "").casefold()
+    early = [
+        each.at_ns
+        for each in turn.transcripts
+        if each.kind is TranscriptKind.PREFLIGHT
+        and not each.late
+        and each.text.strip().casefold() == said
+    ]
+    return [*early, final_ns] if on_final else early
 
 
 def what_if_delay(rows: Sequence[Row], delay_ms: float) -> WhatIf:
@@ -151,12 +189,18 @@ def what_if_delay(rows: Sequence[Row], delay_ms: float) -> WhatIf:
     )
 
 
-def what_if_preemptive(rows: Sequence[Row], *, preemptive: bool) -> WhatIf:
-    """Return a candidate's response with preemptive generation on or off."""
+def what_if_preemptive(rows: Sequence[Row], *, preemptive: bool, on_final: bool = True) -> WhatIf:
+    """Return a candidate's response with preemptive generation on or off.
+
+    Args:
+        rows: the candidate's.
+        preemptive: on.
+        on_final: as :func:`response_with_preemption` takes it.
+    """
     return _what_if(
         f"preemptive generation {'on' if preemptive else 'off'}",
         rows,
-        lambda _, turn: response_with_preemption(turn, preemptive=preemptive),
+        lambda _, turn: response_with_preemption(turn, preemptive=preemptive, on_final=on_final),
     )
 
 
@@ -203,6 +247,7 @@ def _what_if(
     failed: list[bool] = []
     clusters: list[int] = []
     left_out: dict[str, int] = {}
+    unchanged: dict[str, int] = {}
     for row in rows:
         if isinstance(row.trial, Trial):
             found, measured = response(row, row.trial.turns[0]), row.value("response")
@@ -210,6 +255,8 @@ def _what_if(
                 reason = found.reason if isinstance(found, Missing) else "no response"
                 left_out[reason] = left_out.get(reason, 0) + 1
                 continue
+            if found.note:
+                unchanged[found.note] = unchanged.get(found.note, 0) + 1
             actual.append(measured)
             predicted.append(found.value)
         else:
@@ -223,4 +270,5 @@ def _what_if(
         predicted=statistics_of_sample(Sample.of(predicted, failed=failed, clusters=clusters)),
         turns=len(actual) - sum(failed),
         left_out=left_out,
+        unchanged=unchanged,
     )

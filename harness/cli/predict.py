@@ -16,7 +16,7 @@ from harness.analysis.whatif import WhatIf, what_if_delay, what_if_preemptive, w
 from harness.cli.compare import as_json
 from harness.cli.console import make_console
 from harness.cli.measured import measured_run
-from harness.domain.suite import Candidate, Driver, StageSettings, Via
+from harness.domain.suite import Candidate, Driver, StageSettings, TurnDetection, Via
 from harness.domain.trial import Trial
 from harness.errors import ConfigurationError
 from harness.report.decisions import composition_table, whatif_table
@@ -172,7 +172,17 @@ def _recomputed(
         return {name: what_if_delay(each, options.endpointing_ms) for name, each in chosen.items()}
     if options.preemptive is not None:
         on = options.preemptive == "on"
-        return {name: what_if_preemptive(each, preemptive=on) for name, each in chosen.items()}
+        session = run.suite.session
+        # livekit asks early on a final transcript where the VAD commits the turn; its own
+        # defaults commit by VAD and turn detector.
+        on_final = session.preset == "livekit-defaults" or session.turn_detection in {
+            TurnDetection.VAD,
+            TurnDetection.MODEL,
+        }
+        return {
+            name: what_if_preemptive(each, preemptive=on, on_final=on_final)
+            for name, each in chosen.items()
+        }
     voices = {
         each.name: each.tts.voice or "default voice"
         for each in run.suite.candidates

@@ -129,7 +129,11 @@ def whatif_table(found: Mapping[str, WhatIf], *, emulated: bool) -> PlainTable:
     """Return each candidate's response as measured and under another setting."""
     rows: list[tuple[Cell | str, ...]] = []
     for name, each in found.items():
-        out = "; ".join(f"{plural(number, 'turn')}: {why}" for why, number in each.left_out.items())
+        out = "; ".join(
+            f"{plural(number, 'turn')} {kind}: {why}"
+            for kind, reasons in (("left out", each.left_out), ("unchanged", each.unchanged))
+            for why, number in reasons.items()
+        )
         for share in ("p50", "p95"):
             before, after = each.actual.get(share), each.predicted.get(share)
             rows.append(
@@ -146,7 +150,7 @@ def whatif_table(found: Mapping[str, WhatIf], *, emulated: bool) -> PlainTable:
     change = next(iter(found.values())).change if found else ""
     return PlainTable(
         title=f"What if: {change}",
-        columns=("Candidate", "", "As measured", "What if", "Change", "Turns", "Left out"),
+        columns=("Candidate", "", "As measured", "What if", "Change", "Turns", "Note"),
         rows=tuple(rows),
         note="Recomputed from stored marks: what waited for what changes, what a provider took "
         "stays. A shorter delay may cut off callers who pause, which no stored run can show.",

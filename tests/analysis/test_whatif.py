@@ -1,11 +1,14 @@
 """What would have been agrees with what is, when it is."""
 
+from dataclasses import replace
+
 import pytest
 
 from harness.analysis.estimate import Estimate
 from harness.analysis.metrics import Measurement, Missing
 from harness.analysis.samples import make_rows
 from harness.analysis.whatif import (
+    NOTHING_TO_START_ON,
     response_with_delay,
     response_with_preemption,
     what_if_delay,
@@ -13,7 +16,7 @@ from harness.analysis.whatif import (
     what_if_voice,
 )
 from harness.domain.timeline import Mark
-from harness.domain.trial import Turn
+from harness.domain.trial import TranscriptKind, Turn
 from tests.synthetic import (
     MS,
     Script,
@@ -84,6 +87,24 @@ class TestPreemption:
         assert predicted(response_with_preemption(slow, preemptive=True)) == pytest.approx(
             response(slow) - hidden
         )
+
+    def test_where_the_stt_commits(self) -> None:
+        """There only a preflight of what was finally heard starts early; without one, nothing."""
+        turn = make_turn(Script(endpointing=300 * MS))
+        found = response_with_preemption(turn, preemptive=True, on_final=False)
+        assert found == Measurement(value=response(turn), note=NOTHING_TO_START_ON)
+        final = next(each for each in turn.transcripts if each.kind is TranscriptKind.FINAL)
+        early = replace(final, kind=TranscriptKind.PREFLIGHT, at_ns=final.at_ns - 40 * MS)
+        other = replace(early, text="turn on the kitchen", at_ns=final.at_ns - 90 * MS)
+        sent = replace(turn, transcripts=(other, early, *turn.transcripts))
+        by_stt = response_with_preemption(sent, preemptive=True, on_final=False)
+        by_vad = response_with_preemption(turn, preemptive=True)
+        assert predicted(by_stt) == pytest.approx(predicted(by_vad) - 40)
+        run = what_if_preemptive(
+            make_rows([make_trial(Script())], UTTERANCES), preemptive=True, on_final=False
+        )
+        assert run.unchanged == {NOTHING_TO_START_ON: 1}
+        assert run.left_out == {}
 
     def test_off(self) -> None:
         """Without preemption the LLM follows the commit."""
