@@ -58,6 +58,7 @@ class ChatBody:
     finish_at: Stamp | None = None
     usage: dict[str, Any] = field(default_factory=dict)
     model: str | None = None
+    response_id: str | None = None
     malformed: int = 0
     error: str | None = None
     route: dict[str, Any] = field(default_factory=dict)
@@ -166,6 +167,11 @@ def read_chat(exchange: Exchange) -> ChatBody:
             continue
         if isinstance(event.get("model"), str):
             body.model = event["model"]
+        if isinstance(event.get("id"), str) and event["id"]:
+            body.response_id = event["id"]
+        if isinstance(event.get("provider"), str) and event["provider"]:
+            # Routers such as OpenRouter name who answered in each chunk.
+            body.route["provider"] = event["provider"]
         if isinstance(event.get("usage"), dict):
             body.usage = scalars(event["usage"])
         choices = event.get("choices")

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from livekit.agents import APIConnectOptions, llm, stt, tts
-
 from harness.domain.suite import Candidate, Suite
 from harness.domain.timeline import Stage
 from harness.pipeline.place import Place
-from harness.pipeline.probes import probe_llm, probe_tts
+from livekit.agents import APIConnectOptions, llm, stt, tts
+
+from harness.pipeline.probes import probe_llm, probe_stt, probe_tts
 from harness.pipeline.providers import make_client
 
 __all__ = ["Clients", "connect_options", "quiet_livekit"]
@@ -39,6 +39,7 @@ class Clients:
         candidate = self._candidate
         if candidate.stt is not None:
             self.stt = make_client(Stage.STT, self._place, candidate.stt)
+            probe_stt(self.stt)
         if candidate.llm is not None:
             self.llm = make_client(Stage.LLM, self._place, candidate.llm)
             probe_llm(self.llm)

@@ -7,6 +7,7 @@ Sample indices count the samples of one stream at the wire's rate (16 kHz), from
 frame that the caller pushed. Where the caller pushes at that rate they are the caller's own.
 """
 
+import time
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -80,6 +81,10 @@ class SttObserver(Protocol):
         """A frame was handed to the socket; ``end_sample_index`` is one past its last sample."""
         ...
 
+    def on_path(self, rtt_ns: int | None) -> None:
+        """The stream leaves its connection, whose round trip the kernel knows, or does not."""
+        ...
+
 
 class NullSttObserver:
     """The observer that ignores everything."""
@@ -117,6 +122,9 @@ class NullSttObserver:
         """Ignore it."""
 
     def on_audio_sent(self, t_ns: int, work: Work, end_sample_index: int) -> None:
+        """Ignore it."""
+
+    def on_path(self, rtt_ns: int | None) -> None:
         """Ignore it."""
 
 
@@ -209,6 +217,8 @@ class SttRecorder:
         messages, interims, finals, dropped: what arrived, in order.
         finalizes: when a finalize was handed to the socket, with the work so far.
         finalized_ns: when the server answered each.
+        path_rtt_ns: the last connection's round trip, where the kernel told it.
+        connected_ns: when the streams got their connections, in order.
     """
 
     streams: list[tuple[int, SendLog]] = field(default_factory=list)
@@ -219,6 +229,8 @@ class SttRecorder:
     dropped: list[DroppedTranscript] = field(default_factory=list)
     finalizes: list[tuple[int, Work]] = field(default_factory=list)
     finalized_ns: list[int] = field(default_factory=list)
+    path_rtt_ns: int | None = None
+    connected_ns: list[int] = field(default_factory=list)
 
     @property
     def log(self) -> SendLog:
@@ -243,6 +255,7 @@ class SttRecorder:
         tcp_rtt_ns: int | None,
     ) -> None:
         """Keep it."""
+        self.connected_ns.append(time.perf_counter_ns())
         self.connections.append(ConnectionOpened(reused, connect_ns, tls_ns, hello_ns, tcp_rtt_ns))
 
     def on_message(self, t_ns: int, work: Work, size: int) -> None:
@@ -272,3 +285,8 @@ class SttRecorder:
     def on_audio_sent(self, t_ns: int, work: Work, end_sample_index: int) -> None:
         """Keep it in the stream's log."""
         self.streams[-1][1].append(t_ns, work, end_sample_index)
+
+    def on_path(self, rtt_ns: int | None) -> None:
+        """Keep it."""
+        if rtt_ns is not None:
+            self.path_rtt_ns = rtt_ns

@@ -10,16 +10,17 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import Any
 
+from harness.clock import read_clock_pair
+from harness.domain.timeline import Stage
 from livekit import rtc
 from livekit.agents import llm, stt, tts, voice
 from livekit.agents.voice import agent_activity
 
-from harness.clock import read_clock_pair
-from harness.domain.timeline import Stage
 from harness.pipeline.recording import (
     CURRENT_CALL,
     CURRENT_NODE,
     CURRENT_RECORDER,
+    Problem,
     Recorder,
     TranscriptEvent,
     stamp,
@@ -30,6 +31,7 @@ __all__ = [
     "probe_activity",
     "probe_agent",
     "probe_llm",
+    "probe_stt",
     "probe_tools",
     "probe_tts",
 ]
@@ -250,8 +252,51 @@ def probe_tools() -> None:
     module.perform_tool_executions = perform
 
 
+def _note_retries(client: Any) -> None:
+    """Keep the errors after which livekit asks again, with the call or the trial they belong to.
+
+    livekit tells of them in the task that asks, whose context is the trial's.
+    """
+    if getattr(client, "_turnbench_retries", False):
+        return
+    client._turnbench_retries = True  # noqa: SLF001
+
+    def note(event: Any) -> None:
+        error = getattr(event, "error", None)
+        if not getattr(event, "recoverable", False) or not isinstance(error, BaseException):
+            return
+        call, recorder = CURRENT_CALL.get(), CURRENT_RECORDER.get()
+        problem_at = stamp().ns
+        if call is not None:
+            call.retries.append(Problem(problem_at, call.stage, error))
+        elif recorder is not None and isinstance(client, stt.STT):
+            recorder.retries.append(Problem(problem_at, Stage.STT, error))
+
+    client.on("error", note)
+
+
+def probe_stt(client: stt.STT[Any]) -> None:
+    """Note how much audio each stretch holds that is given to an STT whole, and its retries."""
+    _note_retries(client)
+
+    def make(original: Any) -> Any:
+        async def recognize(buffer: Any, **kwargs: Any) -> stt.SpeechEvent:
+            recorder = CURRENT_RECORDER.get()
+            if recorder is not None:
+                frames = buffer if isinstance(buffer, list) else [buffer]
+                seconds = sum(each.samples_per_channel / each.sample_rate for each in frames)
+                recorder.stretches.append((stamp().ns, seconds))
+            return await original(buffer, **kwargs)  # type: ignore[no-any-return]
+
+        return recognize
+
+    if not client.capabilities.streaming:
+        _wrap_once(client, "recognize", make)
+
+
 def probe_llm(client: llm.LLM[Any]) -> None:
     """Record every ``chat`` of this client that a recorded trial causes."""
+    _note_retries(client)
 
     def make(original: Any) -> Any:
         def chat(**kwargs: Any) -> llm.LLMStream:
@@ -277,6 +322,7 @@ def probe_llm(client: llm.LLM[Any]) -> None:
 
 def probe_tts(client: tts.TTS[Any]) -> None:
     """Record every synthesis of this client that a recorded trial causes."""
+    _note_retries(client)
 
     def make_synthesize(original: Any) -> Any:
         def synthesize(text: str, **kwargs: Any) -> tts.ChunkedStream:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from harness.clock import Work, read_work
 from harness.domain.timeline import Stage
 from harness.domain.trial import Wait
+
 from harness.pipeline.observer import SttRecorder
 
 __all__ = [
@@ -88,6 +89,7 @@ class Exchange:
         reused: of a socket: it had been opened before this use.
         sends, messages: what a socket carried, in order.
         counted: how many bytes of a body came, where the bytes themselves are not kept.
+        path_rtt_ns: the least round trip that the kernel saw on the connection.
         closed: when the other side closed the socket during this use.
         close_code: and with which code; 1006 for a reset.
     """
@@ -108,6 +110,7 @@ class Exchange:
     sends: list[Sent] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     counted: list[tuple[Stamp, int]] = field(default_factory=list)
+    path_rtt_ns: int | None = None
     closed: Stamp | None = None
     close_code: int | None = None
 
@@ -130,6 +133,7 @@ class Call:
     pieces: list[tuple[Stamp, str]] = field(default_factory=list)
     frames: list[tuple[Stamp, int]] = field(default_factory=list)
     finished: bool = False
+    retries: list["Problem"] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -187,6 +191,8 @@ class Recorder:
         received: stamps of the messages that carried transcripts, by their instant.
         sockets: what the STT's sockets carried, where its plugin speaks over aiohttp.
         uploads: the requests of an STT that takes whole stretches of speech over HTTP.
+        stretches: (instant, seconds of audio) of each stretch that was handed to such an STT.
+        retries: errors of an STT after which livekit asked again.
     """
 
     def __init__(self) -> None:
@@ -208,6 +214,8 @@ class Recorder:
         self.received: dict[int, Stamp] = {}
         self.sockets: list[Exchange] = []
         self.uploads: list[Exchange] = []
+        self.stretches: list[tuple[int, float]] = []
+        self.retries: list[Problem] = []
 
     def open_call(self, stage: Stage, text: str = "") -> Call:
         """Record that a client is called now."""

@@ -13,25 +13,26 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from livekit.agents import NOT_GIVEN, llm, stt, tts, voice
-from livekit.agents.inference import VAD, TurnDetector
-from livekit.agents.voice.agent_session import SessionConnectOptions
-
 from harness.domain.suite import Candidate, SessionOptions, TurnDetection
 from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import Failure, FailureKind, Turn
 from harness.errors import ConfigurationError
-from harness.pipeline.clients import connect_options
 from harness.pipeline.performer import Base, Performance, wait_until
+from harness.pipeline.sink import PlayoutClock
+from livekit.agents import NOT_GIVEN, llm, stt, tts, voice
+from livekit.agents.inference import VAD, TurnDetector
+from livekit.agents.voice.agent_session import SessionConnectOptions
+
+from harness.pipeline.clients import connect_options
 from harness.pipeline.probes import (
     probe_activity,
     probe_agent,
     probe_llm,
+    probe_stt,
     probe_tools,
     probe_tts,
 )
 from harness.pipeline.recording import Recorder
-from harness.pipeline.sink import PlayoutClock
 
 __all__ = ["SessionPerformer", "load_agent"]
 
@@ -155,6 +156,8 @@ class SessionPerformer(Base):
             )
         probe_tools()
         for owner in (session, agent):
+            if isinstance(owner.stt, stt.STT):
+                probe_stt(owner.stt)
             if isinstance(owner.llm, llm.LLM):
                 probe_llm(owner.llm)
             if isinstance(owner.tts, tts.TTS):

@@ -13,29 +13,26 @@ from types import MappingProxyType
 from typing import Any
 
 import aiohttp
-
 from harness.domain.timeline import Stage
 from harness.domain.trial import (
-    Cause,
     Connection,
     Failure,
     FailureKind,
-    Request,
     Wait,
     WaitCause,
 )
-from harness.pipeline.bodies import SpeechBody
 from harness.pipeline.failures import failure_of, status_kind
-from harness.pipeline.recording import Exchange, Recorder, Sent, Stamp
+
+from harness.pipeline.bodies import SpeechBody
+from harness.pipeline.recording import Exchange, Sent, Stamp
 
 __all__ = [
     "ListenDialect",
     "Payload",
     "SpeakDialect",
+    "closed_failure",
     "dial_failure",
-    "join_transcripts",
     "json_object",
-    "listen_request",
     "read_spoken",
     "sent_at",
     "socket_connection",
@@ -121,7 +118,7 @@ class SpeakDialect:
 def socket_connection(exchange: Exchange) -> tuple[Connection, tuple[Wait, ...]]:
     """Return how a socket was had, and what was waited for."""
     if exchange.reused:
-        return Connection(reused=True), ()
+        return Connection(reused=True, path_rtt_ns=exchange.path_rtt_ns), ()
     began = {name: at for name, at in exchange.trace if name.endswith(".started")}
     ended = {name: at for name, at in exchange.trace if name.endswith(".complete")}
     waits = []
@@ -138,31 +135,8 @@ def socket_connection(exchange: Exchange) -> tuple[Connection, tuple[Wait, ...]]
     secure = exchange.url.startswith(("wss:", "https:"))
     # With TLS the two handshakes are one step, which is no round trip.
     rtt = None if secure or start is None or end is None else end - start
-    return Connection(reused=start is None, rtt_ns=rtt), tuple(waits)
-
-
-def join_transcripts(recorder: Recorder) -> None:
-    """Give each transcript that left the STT the stamp of the message that carried it.
-
-    Plugins hand out transcripts in the order of the messages, so each is looked for after the one
-    before it.
-    """
-    carried: list[tuple[str, str, Stamp]] = []
-    for exchange in recorder.sockets:
-        for message in exchange.messages:
-            found = exchange.dialect.transcript(message.data)
-            if found is not None:
-                carried.append((*found, message.at))
-    position = 0
-    for number, event in enumerate(recorder.transcripts):
-        if event.received is not None:
-            continue
-        for index in range(position, len(carried)):
-            kind, text, at = carried[index]
-            if kind == event.kind and text == event.text and at.ns <= event.at.ns:
-                recorder.transcripts[number] = event._replace(received=at)
-                position = index + 1
-                break
+    connection = Connection(reused=start is None, rtt_ns=rtt, path_rtt_ns=exchange.path_rtt_ns)
+    return connection, tuple(waits)
 
 
 def dial_failure(stage: Stage, exchange: Exchange, redact: Callable[[str], str]) -> Failure | None:
@@ -194,67 +168,8 @@ def _connect_kind(error: BaseException) -> FailureKind | None:
     return None
 
 
-def listen_request(recorder: Recorder, redact: Callable[[str], str]) -> Request | None:
-    """Return the STT's part of a trial, or None where nothing is known of it."""
-    facts: dict[str, Any] = dict(recorder.stt_facts)
-    connection: Connection | None = None
-    waits: tuple[Wait, ...] = ()
-    failure: Failure | None = None
-    if recorder.sockets:
-        last = recorder.sockets[-1]
-        connection, waits = socket_connection(last)
-        facts["attempts"] = len(recorder.sockets)
-        if last.status is not None:
-            facts["status"] = last.status
-        if last.request_id is not None:
-            facts["truth_id"] = last.request_id
-        for message in last.messages:
-            facts.update(last.dialect.facts(message.data))
-        failure = _listen_failure(recorder, redact)
-    if not facts:
-        return None
-    return Request(
-        id="stt0",
-        stage=Stage.STT,
-        cause=Cause.STREAM,
-        waits=waits,
-        connection=connection,
-        facts=facts,
-        failure=failure,
-    )
-
-
-def _listen_failure(recorder: Recorder, redact: Callable[[str], str]) -> Failure | None:
-    """Return what the sockets tell of a recognition that livekit says failed, or that is missing.
-
-    Errors after a good final are the next turn's: the caller has been understood.
-    """
-    reported = any(problem.stage is Stage.STT for problem in recorder.turn_problems())
-    understood = any(each.kind == "final" and each.text.strip() for each in recorder.transcripts)
-    if understood and not reported:
-        return None
-    for exchange in reversed(recorder.sockets):
-        failed = dial_failure(Stage.STT, exchange, redact)
-        if failed is not None:
-            return failed
-        for message in exchange.messages:
-            said = exchange.dialect.error(message.data)
-            if said is not None:
-                return Failure(
-                    stage=Stage.STT, kind=FailureKind.STREAM_ERROR, message=redact(said[:300])
-                )
-            if not exchange.dialect.readable(message.data):
-                return Failure(
-                    stage=Stage.STT,
-                    kind=FailureKind.MALFORMED,
-                    message="a message could not be read",
-                )
-        if exchange.closed is not None:
-            return _closed(Stage.STT, exchange, "before its final transcript")
-    return None
-
-
-def _closed(stage: Stage, exchange: Exchange, when: str) -> Failure:
+def closed_failure(stage: Stage, exchange: Exchange, when: str) -> Failure:
+    """Return the failure that a socket's untimely end is."""
     code = exchange.close_code
     if code in (None, _ABNORMAL):
         kind, what = FailureKind.RESET, "lost"
@@ -344,7 +259,7 @@ def spoken_failure(
     )
     if exchange.closed is not None and not ended:
         if not by_close or exchange.close_code != _NORMAL:
-            return _closed(Stage.TTS, exchange, "before the end of the speech")
+            return closed_failure(Stage.TTS, exchange, "before the end of the speech")
         ended = True
     if ended and body.size == 0:
         return failure(FailureKind.EMPTY, "answered with no audio")

@@ -20,9 +20,10 @@ from typing import Any, TypeVar
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-
 from harness.domain.timeline import Stage
+
 from harness.pipeline.observer import SendLog
+from harness.pipeline.path_rtt import path_rtt_ns
 from harness.pipeline.recording import (
     CURRENT_CALL,
     CURRENT_RECORDER,
@@ -263,6 +264,11 @@ class _TimedSocket(aiohttp.ClientWebSocketResponse):
                 self._use.request_id = before.request_id
         return self._use
 
+    def _note_path(self, use: Exchange) -> None:
+        transport = None if self._conn is None else self._conn.transport
+        if transport is not None:
+            use.path_rtt_ns = path_rtt_ns(transport.get_extra_info("socket"))
+
     async def send_str(self, data: str, compress: int | None = None) -> None:
         await super().send_str(data, compress)
         self._sent(data)
@@ -287,6 +293,8 @@ class _TimedSocket(aiohttp.ClientWebSocketResponse):
             use = self._current()
             if use is not None:
                 use.messages.append(Message(began, at, message.data))
+                if use.path_rtt_ns is None:
+                    self._note_path(use)
         elif not gone and kind in (
             aiohttp.WSMsgType.CLOSE,
             aiohttp.WSMsgType.CLOSED,
@@ -330,6 +338,10 @@ def _tracing(keeper: _Keeper) -> aiohttp.TraceConfig:
         exchange = _DIAL.get()
         if exchange is not None:
             exchange.headers_at = stamp()
+            connection = params.response.connection
+            if connection is not None and connection.transport is not None:
+                sock = connection.transport.get_extra_info("socket")
+                exchange.path_rtt_ns = path_rtt_ns(sock)
             exchange.status = params.response.status
             exchange.headers = {
                 name.lower(): value

@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx2
-
 from harness.domain.timeline import Stage
+
+from harness.pipeline.path_rtt import path_rtt_ns
 from harness.pipeline.recording import CURRENT_CALL, CURRENT_RECORDER, Chunk, Exchange, stamp
 
 __all__ = ["REQUEST_HEADER", "TimedTransport", "timed_client"]
@@ -27,9 +28,10 @@ _SECRET_HEADERS = frozenset({"authorization", "set-cookie", "cookie", "api-key",
 class _TimedStream(httpx2.AsyncByteStream):
     """A response body whose chunks are stamped on arrival."""
 
-    def __init__(self, inner: Any, exchange: Exchange) -> None:
+    def __init__(self, inner: Any, exchange: Exchange, sock: Any) -> None:
         self._inner = inner
         self._exchange = exchange
+        self._sock = sock
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         exchange = self._exchange
@@ -43,8 +45,11 @@ class _TimedStream(httpx2.AsyncByteStream):
             raise
         finally:
             exchange.ended = stamp()
+            exchange.path_rtt_ns = path_rtt_ns(self._sock)
 
     async def aclose(self) -> None:
+        if self._exchange.path_rtt_ns is None:
+            self._exchange.path_rtt_ns = path_rtt_ns(self._sock)
         await self._inner.aclose()
 
 
@@ -122,7 +127,9 @@ class TimedTransport(httpx2.AsyncBaseTransport):
             for name, value in response.headers.items()
             if name.lower() not in _SECRET_HEADERS
         }
-        response.stream = _TimedStream(response.stream, exchange)
+        network = response.extensions.get("network_stream")
+        sock = None if network is None else network.get_extra_info("socket")
+        response.stream = _TimedStream(response.stream, exchange, sock)
         return response
 
     async def aclose(self) -> None:

@@ -8,6 +8,7 @@ connection's own callback, which knows no trial, so stamps are kept here and loo
 from collections import OrderedDict
 
 from harness.clock import Work
+
 from harness.pipeline.observer import NullSttObserver
 from harness.pipeline.recording import CURRENT_RECORDER, Stamp
 
@@ -17,9 +18,14 @@ _KEPT = 10_000
 
 
 class TrialObserver(NullSttObserver):
-    """An observer for a client that is shared by trials."""
+    """An observer for a client that is shared by trials.
 
-    def __init__(self) -> None:
+    Args:
+        endpoint: the host that the client asks.
+    """
+
+    def __init__(self, endpoint: str | None = None) -> None:
+        self._endpoint = endpoint
         self._work: OrderedDict[int, Work] = OrderedDict()
 
     def stamp_of(self, received_ns: int) -> Stamp | None:
@@ -32,6 +38,8 @@ class TrialObserver(NullSttObserver):
         recorder = CURRENT_RECORDER.get()
         if recorder is not None:
             recorder.stt.on_stream(t_ns)
+            if self._endpoint is not None:
+                recorder.stt_facts["endpoint"] = self._endpoint
 
     def on_connection(
         self,
@@ -78,3 +86,9 @@ class TrialObserver(NullSttObserver):
         recorder = CURRENT_RECORDER.get()
         if recorder is not None and recorder.stt.streams:
             recorder.stt.on_audio_sent(t_ns, work, end_sample_index)
+
+    def on_path(self, rtt_ns: int | None) -> None:
+        """Keep how far away the connection's other end is."""
+        recorder = CURRENT_RECORDER.get()
+        if recorder is not None:
+            recorder.stt.on_path(rtt_ns)

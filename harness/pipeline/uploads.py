@@ -21,6 +21,8 @@ from harness.domain.trial import (
     Wait,
     WaitCause,
 )
+from harness.pipeline.failures import exchange_failure
+
 from harness.pipeline.bodies import (
     SPEKO_HEARD,
     error_words,
@@ -29,7 +31,7 @@ from harness.pipeline.bodies import (
     speko_events,
     speko_route,
 )
-from harness.pipeline.failures import exchange_failure
+from harness.pipeline.exchanges import attempts_of, retry_wait
 from harness.pipeline.recording import Exchange, Recorder, Stamp
 
 __all__ = ["HeardBody", "Sending", "join_uploads", "last_upload", "read_heard", "upload_requests"]
@@ -37,6 +39,8 @@ __all__ = ["HeardBody", "Sending", "join_uploads", "last_upload", "read_heard", 
 Connect = Callable[[Exchange], tuple[Connection, tuple[Wait, ...], Stamp | None]]
 Redact = Callable[[str], str]
 _OK = 200
+_OWN = frozenset({"audio_seconds", "request_id"})
+"""What an upload tells of itself."""
 
 
 @dataclass(slots=True)
@@ -154,10 +158,13 @@ def last_upload(
         return None
     exchange = before[-1]
     _, connecting, sent = connect(exchange)
-    waits = list(connecting)
+    tries = next(each for each in _stretches(recorder) if exchange in each)
+    tries = tries[: tries.index(exchange) + 1]
+    waits = [*retry_wait(tries), *connecting]
     # The verdict is stamped where it leaves the STT, which may be after the upload was begun.
     verdicts = [at.ns for at in recorder.speech_ends if at.ns <= exchange.opened.ns]
-    decided = verdicts[-1] if verdicts else exchange.opened.ns
+    first = tries[0].opened.ns
+    decided = min(verdicts[-1], first) if verdicts else first
     if recorder.speech_ends and speech_end_ns is not None and speech_end_ns < decided:
         waits.append(Wait(cause=WaitCause.VAD, start_ns=speech_end_ns, end_ns=decided))
     writing = [at for name, at in exchange.trace if name.endswith("send_request_body.started")]
@@ -169,25 +176,40 @@ def last_upload(
 def upload_requests(
     recorder: Recorder,
     redact: Redact,
+    *,
     connect: Connect,
     facts_of: Callable[[Exchange], dict[str, object]],
     commit: Stamp | None,
+    idle: list[tuple[int, int]],
 ) -> list[Request]:
     """Return a request for each stretch of speech that was uploaded.
 
     A stretch that failed after the turn was committed is the next turn's business.
     """
     found = []
-    for number, exchange in enumerate(recorder.uploads):
+    for number, tries in enumerate(_stretches(recorder)):
+        exchange = tries[-1]
         body = read_heard(exchange)
         connection, waits, _ = connect(exchange)
         facts: dict[str, Any] = facts_of(exchange)
-        if number == len(recorder.uploads) - 1:
-            facts |= recorder.stt_facts
+        facts["attempts"] = len(tries)
+        seconds = [each for at, each in recorder.stretches if at <= tries[0].opened.ns]
+        if seconds:
+            facts["audio_seconds"] = round(seconds[-1], 3)
+        if exchange is recorder.uploads[-1]:
+            # The stretch's own length, not what a whole stream has come to.
+            told = recorder.stt_facts.items()
+            facts |= {key: each for key, each in told if key not in _OWN or key not in facts}
         facts |= {f"route.{key}": value for key, value in body.route.items()}
         facts |= {f"usage.{key}": value for key, value in body.usage.items()}
         if "model" in body.route:
             facts["model"] = body.route["model"]
+        if "provider" in body.route:
+            facts["served_by"] = body.route["provider"]
+
+        def fail(each: Exchange) -> Failure | None:
+            return _failure(each, read_heard(each), redact)
+
         late = commit is not None and (exchange.ended is None or exchange.ended.ns > commit.ns)
         found.append(
             Request(
@@ -195,12 +217,31 @@ def upload_requests(
                 stage=Stage.STT,
                 cause=Cause.STREAM,
                 text=body.text or "",
-                waits=waits,
+                waits=(*retry_wait(tries), *waits),
                 connection=connection,
                 facts=facts,
                 failure=None if late else _failure(exchange, body, redact),
+                attempts=attempts_of(Stage.STT, tries, fail, idle),
             )
         )
+    return found
+
+
+def _stretches(recorder: Recorder) -> list[list[Exchange]]:
+    """Return the exchanges of each stretch of speech: the one that did, after those that failed.
+
+    An exchange belongs to the stretch that was handed over last before it.
+    """
+    starts = [at for at, _ in recorder.stretches]
+    found: list[list[Exchange]] = []
+    before: int | None = None
+    for exchange in recorder.uploads:
+        own = max((at for at in starts if at <= exchange.opened.ns), default=None)
+        if found and own is not None and own == before:
+            found[-1].append(exchange)
+        else:
+            found.append([exchange])
+        before = own
     return found
 
 

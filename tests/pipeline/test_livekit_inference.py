@@ -20,7 +20,8 @@ from harness.gateway.faults import Stage as GatewayStage
 from harness.pipeline.place import Place
 from harness.pipeline.providers import make_client
 from harness.pipeline.recording import Exchange, Message, Recorder, Sent, Stamp, TranscriptEvent
-from harness.pipeline.socket_reading import join_transcripts, read_spoken, spoken_failure
+from harness.pipeline.listening import join_transcripts
+from harness.pipeline.socket_reading import read_spoken, spoken_failure
 from harness.pipeline.stage import StagePerformer
 from tests.pipeline.playing import Played, play, playable, response_ns, total_ns, unattributed_ms
 from tests.pipeline.socket_faults import ENDS_WELL, STARTS, Case, check, play_all, striking

@@ -1,8 +1,7 @@
 """OpenAdapter: Parakeet over its WebSocket, Kimi and GLM, Kokoro's voices."""
 
 from typing import Any
-
-from livekit.agents import llm, stt, tts
+from urllib.parse import urlsplit
 
 from harness.domain.providers import PROVIDERS
 from harness.domain.providers.openadapter import over_rest
@@ -11,6 +10,8 @@ from harness.domain.timeline import Stage
 from harness.pipeline.place import Place
 from harness.pipeline.providers.openai import compatible_llm, compatible_stt, compatible_tts
 from harness.pipeline.providers.parakeet import ParakeetSTT
+from livekit.agents import llm, stt, tts
+
 from harness.pipeline.trial_observer import TrialObserver
 
 __all__ = ["make_llm", "make_stt", "make_tts"]
@@ -44,7 +45,7 @@ def make_stt(place: Place, settings: StageSettings) -> stt.STT[Any]:
         api_key=key,
         ws_url=url,
         language=str(options.get("language", "en")),
-        observer=TrialObserver(),
+        observer=TrialObserver(urlsplit(url).hostname),
     )
 
 
