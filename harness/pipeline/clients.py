@@ -6,11 +6,11 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from livekit.agents import APIConnectOptions, llm, stt, tts
+
 from harness.domain.suite import Candidate, Suite
 from harness.domain.timeline import Stage
 from harness.pipeline.place import Place
-from livekit.agents import APIConnectOptions, llm, stt, tts
-
 from harness.pipeline.probes import probe_llm, probe_stt, probe_tts
 from harness.pipeline.providers import make_client
 

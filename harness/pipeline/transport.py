@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx2
-from harness.domain.timeline import Stage
 
+from harness.domain.timeline import Stage
 from harness.pipeline.path_rtt import path_rtt_ns
 from harness.pipeline.recording import CURRENT_CALL, CURRENT_RECORDER, Chunk, Exchange, stamp
 

@@ -8,7 +8,6 @@ connection's own callback, which knows no trial, so stamps are kept here and loo
 from collections import OrderedDict
 
 from harness.clock import Work
-
 from harness.pipeline.observer import NullSttObserver
 from harness.pipeline.recording import CURRENT_RECORDER, Stamp
 

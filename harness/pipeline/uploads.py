@@ -21,8 +21,6 @@ from harness.domain.trial import (
     Wait,
     WaitCause,
 )
-from harness.pipeline.failures import exchange_failure
-
 from harness.pipeline.bodies import (
     SPEKO_HEARD,
     error_words,
@@ -32,6 +30,7 @@ from harness.pipeline.bodies import (
     speko_route,
 )
 from harness.pipeline.exchanges import attempts_of, retry_wait
+from harness.pipeline.failures import exchange_failure
 from harness.pipeline.recording import Exchange, Recorder, Stamp
 
 __all__ = ["HeardBody", "Sending", "join_uploads", "last_upload", "read_heard", "upload_requests"]

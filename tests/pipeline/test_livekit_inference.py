@@ -17,10 +17,10 @@ from harness.errors import ConfigurationError
 from harness.gateway.faults import STAGE_FAULTS
 from harness.gateway.faults import FaultKind as F
 from harness.gateway.faults import Stage as GatewayStage
+from harness.pipeline.listening import join_transcripts
 from harness.pipeline.place import Place
 from harness.pipeline.providers import make_client
 from harness.pipeline.recording import Exchange, Message, Recorder, Sent, Stamp, TranscriptEvent
-from harness.pipeline.listening import join_transcripts
 from harness.pipeline.socket_reading import read_spoken, spoken_failure
 from harness.pipeline.stage import StagePerformer
 from tests.pipeline.playing import Played, play, playable, response_ns, total_ns, unattributed_ms
