@@ -22,16 +22,17 @@ import numpy as np
 from aiohttp import WSMsgType, web
 
 from harness.gateway.baseten_keys import require_api_key
-from harness.gateway.context import NS_PER_S, Call, Gateway, begin, early_fault
+from harness.gateway.context import Call, Gateway
 from harness.gateway.distributions import Constant
-from harness.gateway.faults import CONNECTION_FAULTS, FaultKind, Stage
+from harness.gateway.faults import Stage
 from harness.gateway.listening import Heard, ListeningSession
 from harness.gateway.profiles import Interims, SttProfile
 from harness.gateway.route import Route
+from harness.gateway.routed import note_asked
+from harness.gateway.socket_calls import json_object, new_socket, note_end, open_call
 
 __all__ = ["ROUTES", "TranscriptionWire", "qwen3_asr", "whisper"]
 
-_MAX_MESSAGE = 16 * 1024 * 1024
 _FRAME_BYTES = 1024
 _POLICY = 1008
 _KNOWN: Final[Mapping[str, frozenset[str] | None]] = MappingProxyType(
@@ -190,26 +191,16 @@ async def _serve(
 ) -> web.StreamResponse:
     received_ns = time.perf_counter_ns()
     require_api_key(gateway, request)
-    profile = gateway.profile(request, Stage.STT)
-    settings = profile.stt
-    assert settings is not None
-    call = begin(gateway, request, Stage.STT, protocol, profile.name, received_ns=received_ns)
-    draws = gateway.draws(profile.name, Stage.STT, b"connection")
-    fault = settings.faults.only(CONNECTION_FAULTS).draw(draws)
-    refused = early_fault(call, request, fault, settings.faults)
-    if refused is not None:
-        return refused
-    hello_ns = draws.delay_ns(settings.hello, "hello")
-    if fault is FaultKind.SLOW_HELLO:
-        call.fault(fault)
-        hello_ns += round(settings.faults.slow_hello_s * NS_PER_S)
+    opening = open_call(gateway, request, Stage.STT, protocol, received_ns=received_ns)
+    if isinstance(opening, web.Response):
+        return opening
     # There is no greeting: the upgrade itself is what a client waits for.
-    await gateway.pacer.until(received_ns + hello_ns)
-    socket = web.WebSocketResponse(compress=False, max_msg_size=_MAX_MESSAGE, timeout=1.0)
+    await gateway.pacer.until(opening.due_ns)
+    socket = new_socket()
     sent_ns = time.perf_counter_ns()
     await socket.prepare(request)
-    call.mark("hello_sent", sent_ns, due_ns=received_ns + hello_ns, injected_ns=hello_ns)
-    conversation = dialect(call, request, socket, settings)
+    opening.call.mark("hello_sent", sent_ns, due_ns=opening.due_ns, injected_ns=opening.hello_ns)
+    conversation = dialect(opening.call, request, socket, opening.settings)
     try:
         await conversation.run()
     finally:
@@ -248,8 +239,7 @@ class _Conversation:
                 await self.on_binary(message.data, arrived_ns)
             else:
                 await self._on_text(message.data, arrived_ns)
-        kind = "reset" if self._socket.close_code in (None, 1006) else "client"
-        self._call.mark("closed", time.perf_counter_ns(), kind=kind)
+        note_end(self._call, self._socket)
 
     async def close(self) -> None:
         """End what is still under way."""
@@ -257,16 +247,14 @@ class _Conversation:
             await self._session.close()
 
     async def _open(self, data: Any) -> bool:
-        try:
-            parameters = json.loads(data)
-        except (ValueError, TypeError):
-            parameters = None
+        parameters = json_object(data)
         problem = _unknown(parameters, encoded=self.encoded)
         if problem is not None:
             await self._socket.send_str(self._wire.error(problem))
             await self._socket.close(code=_POLICY, message=b"invalid parameters")
             return False
-        assert isinstance(parameters, dict)
+        assert parameters is not None
+        note_asked(self._call, None, parameters)
         hearing = parameters.get("whisper_params", {})
         streaming = parameters.get("streaming_params", {})
         vad = parameters.get("streaming_vad_config", {})
@@ -311,11 +299,8 @@ class _Conversation:
         await self._socket.send_str(self._wire.error(why))
 
     async def _on_text(self, data: Any, arrived_ns: int) -> None:
-        try:
-            message = json.loads(data)
-        except ValueError:
-            message = None
-        if not isinstance(message, dict):
+        message = json_object(data)
+        if message is None:
             await self.refuse("not a JSON object")
             return
         await self.on_message(message, arrived_ns)

@@ -19,16 +19,17 @@ from typing import Any, Final
 from aiohttp import WSMsgType, web
 
 from harness.gateway.baseten_keys import require_api_key
-from harness.gateway.context import NS_PER_S, Call, Gateway, Refusal, begin, early_fault, guarded
-from harness.gateway.faults import CONNECTION_FAULTS, FaultKind, Stage
+from harness.gateway.context import NS_PER_S, Gateway, Refusal, begin, early_fault, guarded
+from harness.gateway.faults import FaultKind, Stage
 from harness.gateway.inference_tts import voice_for
 from harness.gateway.openai_speech import MIDDLE_FAULTS, Order, Synthesis
 from harness.gateway.route import Route
+from harness.gateway.routed import note_asked
+from harness.gateway.socket_calls import json_object, new_socket, note_end, open_call
 from harness.gateway.speaking import Segment, Sentences, Speaker
 
 __all__ = ["ROUTES", "orpheus_http", "orpheus_websocket", "qwen3_tts"]
 
-_MAX_MESSAGE = 16 * 1024 * 1024
 _END: Final = "__END__"
 _POLICY = 1008
 _CONFIG_WITHIN_S = 10.0
@@ -73,6 +74,7 @@ async def orpheus_http(gateway: Gateway, request: web.Request) -> web.StreamResp
     call = begin(
         gateway, request, Stage.TTS, "baseten-orpheus", profile.name, received_ns=received_ns
     )
+    note_asked(call, None, {key: body[key] for key in body if key != "prompt"})
     draws = gateway.draws(profile.name, Stage.TTS, f"{voice}\0{text}".encode())
     fault = settings.faults.draw(draws)
     refused = early_fault(call, request, fault, settings.faults)
@@ -97,26 +99,13 @@ async def _upgraded(
     """Open the socket, or answer with the fault that strikes the connection."""
     received_ns = time.perf_counter_ns()
     require_api_key(gateway, request)
-    profile = gateway.profile(request, Stage.TTS)
-    settings = profile.tts
-    assert settings is not None
-    call = begin(gateway, request, Stage.TTS, protocol, profile.name, received_ns=received_ns)
-    draws = gateway.draws(profile.name, Stage.TTS, b"connection")
-    fault = settings.faults.only(CONNECTION_FAULTS).draw(draws)
-    refused = early_fault(call, request, fault, settings.faults)
-    if refused is not None:
-        return refused
-    if fault is FaultKind.SLOW_HELLO:
-        call.fault(fault)
-        await gateway.pacer.until(received_ns + round(settings.faults.slow_hello_s * NS_PER_S))
-    socket = web.WebSocketResponse(compress=False, max_msg_size=_MAX_MESSAGE, timeout=1.0)
+    opening = open_call(gateway, request, Stage.TTS, protocol, received_ns=received_ns)
+    if isinstance(opening, web.Response):
+        return opening
+    await gateway.pacer.until(opening.due_ns)
+    socket = new_socket()
     await socket.prepare(request)
-    return Speaker(call, request, socket, settings, named=named)
-
-
-def _note_end(call: Call, socket: web.WebSocketResponse) -> None:
-    kind = "reset" if socket.close_code in (None, 1006) else "client"
-    call.mark("closed", time.perf_counter_ns(), kind=kind)
+    return Speaker(opening.call, request, socket, opening.settings, named=named)
 
 
 class _OrpheusWire:
@@ -148,7 +137,7 @@ async def orpheus_websocket(gateway: Gateway, request: web.Request) -> web.Strea
         await _orpheus(opened)
     finally:
         await opened.close()
-        _note_end(opened.call, opened.socket)
+        note_end(opened.call, opened.socket)
     return opened.socket
 
 
@@ -164,12 +153,13 @@ async def _orpheus(speaker: Speaker) -> None:
             await socket.send_str(wire.error("binary messages are not understood"))
             continue
         if sentences is None:
-            settings = _object(message.data)
+            settings = json_object(message.data)
             size = settings.get("buffer_size", 10) if settings is not None else None
             if settings is None or not isinstance(size, int) or size < 1:
                 await socket.send_str(wire.error("the first message must state the voice"))
                 await socket.close(code=_POLICY)
                 return
+            note_asked(speaker.call, None, settings)
             voice = voice_for(speaker.settings, settings.get("voice"))
             sentences = Sentences(longest_words=size)
             continue
@@ -194,14 +184,6 @@ async def _orpheus(speaker: Speaker) -> None:
             task.cancel()
         await asyncio.gather(listening, speaking, return_exceptions=True)
     await socket.close()
-
-
-def _object(data: Any) -> dict[str, Any] | None:
-    try:
-        value = json.loads(data)
-    except (ValueError, TypeError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 class _Qwen3Wire:
@@ -259,7 +241,7 @@ async def qwen3_tts(gateway: Gateway, request: web.Request) -> web.StreamRespons
         await _Qwen3(opened).run()
     finally:
         await opened.close()
-        _note_end(opened.call, opened.socket)
+        note_end(opened.call, opened.socket)
     return opened.socket
 
 
@@ -284,7 +266,7 @@ class _Qwen3:
             arrived_ns = time.perf_counter_ns()
             if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED):
                 return
-            content = _object(message.data) if message.type is WSMsgType.TEXT else None
+            content = json_object(message.data) if message.type is WSMsgType.TEXT else None
             if content is None:
                 await self._refuse("not a JSON object")
             elif not await self._on_message(content, arrived_ns):
@@ -338,6 +320,9 @@ class _Qwen3:
                 return False
             return True
         self._config = message
+        note_asked(
+            self._speaker.call, None, {key: message[key] for key in message if key != "type"}
+        )
         return True
 
     def _say(self, sentence: str, arrived_ns: int) -> None:

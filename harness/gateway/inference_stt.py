@@ -15,19 +15,20 @@ from typing import Any, Final
 
 import numpy as np
 import soxr
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
-from harness.gateway.context import NS_PER_S, Call, Gateway, begin, early_fault
-from harness.gateway.faults import CONNECTION_FAULTS, FaultKind, Stage
+from harness.gateway.context import Gateway
+from harness.gateway.faults import Stage
 from harness.gateway.inference_auth import require_grant
 from harness.gateway.listening import Heard, ListeningSession
 from harness.gateway.pcm import HEARD_RATE, Samples
 from harness.gateway.profiles import SttProfile
 from harness.gateway.route import Route
+from harness.gateway.routed import note_asked
+from harness.gateway.socket_calls import Opening, arrivals, new_socket, note_end, open_call
 
 __all__ = ["ROUTES", "InferenceWire", "inference_stt"]
 
-_MAX_MESSAGE = 16 * 1024 * 1024
 _NEEDS_FINALIZE: Final = ("speechmatics/", "openai/")
 _RATES: Final = (8_000, 16_000, 24_000, 44_100, 48_000)
 
@@ -125,24 +126,19 @@ async def inference_stt(gateway: Gateway, request: web.Request) -> web.StreamRes
     """Answer ``GET /livekit/v1/stt``."""
     received_ns = time.perf_counter_ns()
     require_grant(gateway, request)
-    profile = gateway.profile(request, Stage.STT, request.query.get("model"))
-    settings = profile.stt
-    assert settings is not None
-    call = begin(
-        gateway, request, Stage.STT, "inference-stt", profile.name, received_ns=received_ns
+    opening = open_call(
+        gateway,
+        request,
+        Stage.STT,
+        "inference-stt",
+        received_ns=received_ns,
+        model=request.query.get("model"),
     )
-    draws = gateway.draws(profile.name, Stage.STT, b"connection")
-    fault = settings.faults.only(CONNECTION_FAULTS).draw(draws)
-    refused = early_fault(call, request, fault, settings.faults)
-    if refused is not None:
-        return refused
-    socket = web.WebSocketResponse(compress=False, max_msg_size=_MAX_MESSAGE, timeout=1.0)
+    if isinstance(opening, web.Response):
+        return opening
+    socket = new_socket()
     await socket.prepare(request)
-    hello_ns = draws.delay_ns(settings.hello, "hello")
-    if fault is FaultKind.SLOW_HELLO:
-        call.fault(fault)
-        hello_ns += round(settings.faults.slow_hello_s * NS_PER_S)
-    conversation = _Conversation(call, request, socket, settings, hello_ns)
+    conversation = _Conversation(opening, request, socket)
     try:
         await conversation.run()
     finally:
@@ -153,42 +149,35 @@ async def inference_stt(gateway: Gateway, request: web.Request) -> web.StreamRes
 class _Conversation:
     def __init__(
         self,
-        call: Call,
+        opening: Opening,
         request: web.Request,
         socket: web.WebSocketResponse,
-        settings: SttProfile,
-        hello_ns: int,
     ) -> None:
-        self._call = call
+        self._opening = opening
+        self._call = opening.call
         self._socket = socket
-        self._settings = settings
-        self._hello_ns = hello_ns
+        self._settings: SttProfile = opening.settings
         self._wire = InferenceWire()
         self._rate = _Rate(HEARD_RATE)
         self._model = request.query.get("model", "")
         self._created = False
         self._session = ListeningSession(
-            call, request, socket, settings, self._wire, interims=settings.interims
+            self._call,
+            request,
+            socket,
+            self._settings,
+            self._wire,
+            interims=self._settings.interims,
         )
 
     async def run(self) -> None:
         """Serve until either side closes."""
-        async for message in self._socket:
-            arrived_ns = time.perf_counter_ns()
-            if message.type is not WSMsgType.TEXT:
-                await self._refuse("binary messages are not understood")
-                continue
-            try:
-                content = json.loads(message.data)
-            except ValueError:
-                content = None
-            if not isinstance(content, dict):
+        async for content, arrived_ns in arrivals(self._socket):
+            if content is None:
                 await self._refuse("not a JSON object")
-                continue
-            if not await self._on_message(content, arrived_ns):
+            elif not await self._on_message(content, arrived_ns):
                 break
-        kind = "reset" if self._socket.close_code in (None, 1006) else "client"
-        self._call.mark("closed", time.perf_counter_ns(), kind=kind)
+        note_end(self._call, self._socket)
 
     async def close(self) -> None:
         """End what is still under way."""
@@ -227,9 +216,10 @@ class _Conversation:
         self._created = True
         self._rate = _Rate(int(message["settings"]["sample_rate"]))
         self._update(message["settings"])
-        due = self._call.received_ns + self._hello_ns
+        note_asked(self._call, None, {key: message[key] for key in message if key != "type"})
+        due, injected = self._opening.due_ns, self._opening.hello_ns
         hello = json.dumps({"type": "session.created", "session_id": self._call.request})
-        say = self._session.say(self._call, hello, due, "hello_sent", injected_ns=self._hello_ns)
+        say = self._session.say(self._call, hello, due, "hello_sent", injected_ns=injected)
         self._session.spawn(say)
 
     def _update(self, settings: Any) -> None:

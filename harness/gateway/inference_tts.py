@@ -12,19 +12,19 @@ import json
 import time
 from typing import Any, Final
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
-from harness.gateway.context import NS_PER_S, Call, Gateway, begin, early_fault
-from harness.gateway.faults import CONNECTION_FAULTS, FaultKind, Stage
+from harness.gateway.context import Call, Gateway
+from harness.gateway.faults import Stage
 from harness.gateway.inference_auth import require_grant
 from harness.gateway.pcm import SPOKEN_RATE
 from harness.gateway.profiles import TtsProfile
 from harness.gateway.route import Route
+from harness.gateway.routed import note_asked
+from harness.gateway.socket_calls import arrivals, new_socket, note_end, open_call
 from harness.gateway.speaking import Segment, Speaker
 
 __all__ = ["ROUTES", "inference_tts", "voice_for"]
-
-_MAX_MESSAGE = 16 * 1024 * 1024
 
 
 def voice_for(settings: TtsProfile, voice: object) -> str:
@@ -111,26 +111,22 @@ async def inference_tts(gateway: Gateway, request: web.Request) -> web.StreamRes
     """Answer ``GET /livekit/v1/tts``."""
     received_ns = time.perf_counter_ns()
     require_grant(gateway, request)
-    profile = gateway.profile(request, Stage.TTS, request.query.get("model"))
-    settings = profile.tts
-    assert settings is not None
-    call = begin(
-        gateway, request, Stage.TTS, "inference-tts", profile.name, received_ns=received_ns
+    opening = open_call(
+        gateway,
+        request,
+        Stage.TTS,
+        "inference-tts",
+        received_ns=received_ns,
+        model=request.query.get("model"),
     )
-    draws = gateway.draws(profile.name, Stage.TTS, b"connection")
-    fault = settings.faults.only(CONNECTION_FAULTS).draw(draws)
-    refused = early_fault(call, request, fault, settings.faults)
-    if refused is not None:
-        return refused
-    if fault is FaultKind.SLOW_HELLO:
-        call.fault(fault)
-        due = received_ns + round(settings.faults.slow_hello_s * NS_PER_S)
-        await gateway.pacer.until(due)
-    socket = web.WebSocketResponse(compress=False, max_msg_size=_MAX_MESSAGE, timeout=1.0)
+    if isinstance(opening, web.Response):
+        return opening
+    await gateway.pacer.until(opening.due_ns)
+    socket = new_socket()
     await socket.prepare(request)
-    speaker = Speaker(call, request, socket, settings, named=True)
+    speaker = Speaker(opening.call, request, socket, opening.settings, named=True)
     try:
-        await _Conversation(call, speaker).run()
+        await _Conversation(opening.call, speaker).run()
     finally:
         await speaker.close()
     return socket
@@ -146,20 +142,12 @@ class _Conversation:
     async def run(self) -> None:
         """Serve until either side closes."""
         socket = self._speaker.socket
-        async for message in socket:
-            arrived_ns = time.perf_counter_ns()
-            content = None
-            if message.type is WSMsgType.TEXT:
-                try:
-                    content = json.loads(message.data)
-                except ValueError:
-                    content = None
-            if not isinstance(content, dict):
+        async for content, arrived_ns in arrivals(socket):
+            if content is None:
                 await self._refuse("not a JSON object")
             elif not await self._on_message(content, arrived_ns):
                 break
-        kind = "reset" if socket.close_code in (None, 1006) else "client"
-        self._call.mark("closed", time.perf_counter_ns(), kind=kind)
+        note_end(self._call, socket)
 
     async def _refuse(self, why: str) -> None:
         await self._speaker.socket.send_str(
@@ -176,6 +164,7 @@ class _Conversation:
                 await self._speaker.socket.close(code=1008)
                 return False
             self._created = message
+            note_asked(self._call, None, {key: message[key] for key in message if key != "type"})
             await self._speaker.socket.send_str(
                 json.dumps({"type": "session.created", "session_id": self._speaker.next_name()})
             )

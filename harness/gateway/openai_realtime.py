@@ -14,21 +14,21 @@ from typing import Any, Final
 
 import numpy as np
 import soxr
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
-from harness.gateway.context import NS_PER_S, Call, Gateway, Refusal, begin, early_fault
+from harness.gateway.context import Call, Gateway, Refusal
 from harness.gateway.engines.replies import tokens
-from harness.gateway.faults import CONNECTION_FAULTS, FaultKind, Stage
+from harness.gateway.faults import Stage
 from harness.gateway.listening import Heard, ListeningSession
 from harness.gateway.pcm import HEARD_RATE
 from harness.gateway.profiles import SttProfile
 from harness.gateway.route import Route
 from harness.gateway.routed import note_asked
+from harness.gateway.socket_calls import Opening, arrivals, new_socket, note_end, open_call
 
 __all__ = ["ROUTES", "RealtimeWire", "realtime"]
 
 _RATE: Final = 24_000
-_MAX_MESSAGE: Final = 16 * 1024 * 1024
 _POLICY: Final = 1008
 # The client alone ends the utterance: no silence is long enough.
 _NEVER_MS: Final = 3_600_000.0
@@ -154,27 +154,22 @@ async def realtime(gateway: Gateway, request: web.Request) -> web.StreamResponse
     received_ns = time.perf_counter_ns()
     if request.query.get("intent") != "transcription":
         raise Refusal(400, "Only intent=transcription is served")
-    profile = gateway.profile(request, Stage.STT, request.query.get("model"))
-    settings = profile.stt
-    assert settings is not None
-    call = begin(
-        gateway, request, Stage.STT, "openai-realtime", profile.name, received_ns=received_ns
+    opening = open_call(
+        gateway,
+        request,
+        Stage.STT,
+        "openai-realtime",
+        received_ns=received_ns,
+        model=request.query.get("model"),
     )
-    note_asked(call, request, dict(request.query))
-    draws = gateway.draws(profile.name, Stage.STT, b"connection")
-    fault = settings.faults.only(CONNECTION_FAULTS).draw(draws)
-    refused = early_fault(call, request, fault, settings.faults)
-    if refused is not None:
-        return refused
-    socket = web.WebSocketResponse(compress=False, max_msg_size=_MAX_MESSAGE, timeout=1.0)
-    hello_ns = draws.delay_ns(settings.hello, "hello")
-    if fault is FaultKind.SLOW_HELLO:
-        # A client that waits for nothing but the upgrade is slowed by nothing else.
-        call.fault(fault)
-        hello_ns += round(settings.faults.slow_hello_s * NS_PER_S)
-    await gateway.pacer.until(received_ns + hello_ns)
+    if isinstance(opening, web.Response):
+        return opening
+    note_asked(opening.call, request, dict(request.query))
+    socket = new_socket()
+    # A client that waits for nothing but the upgrade is slowed by nothing else.
+    await gateway.pacer.until(opening.due_ns)
     await socket.prepare(request)
-    conversation = _Conversation(call, request, socket, settings, hello_ns)
+    conversation = _Conversation(opening, request, socket)
     try:
         await conversation.run()
     finally:
@@ -185,20 +180,19 @@ async def realtime(gateway: Gateway, request: web.Request) -> web.StreamResponse
 class _Conversation:
     def __init__(
         self,
-        call: Call,
+        opening: Opening,
         request: web.Request,
         socket: web.WebSocketResponse,
-        settings: SttProfile,
-        hello_ns: int,
     ) -> None:
-        self._call = call
+        settings: SttProfile = opening.settings
+        self._opening = opening
+        self._call = opening.call
         self._socket = socket
-        self._hello_ns = hello_ns
         self._updated = False
         self._fresh = 0
         self._resample = soxr.ResampleStream(_RATE, HEARD_RATE, 1, dtype="int16", quality="LQ")
         self._session = _RealtimeSession(
-            call, request, socket, settings, RealtimeWire(), interims=settings.interims
+            self._call, request, socket, settings, RealtimeWire(), interims=settings.interims
         )
 
     async def run(self) -> None:
@@ -206,21 +200,14 @@ class _Conversation:
         created = _message(
             "session.created", session={"id": self._call.request, "type": "transcription"}
         )
-        due = self._call.received_ns + self._hello_ns
-        await self._session.say(self._call, created, due, "hello_sent", injected_ns=self._hello_ns)
-        async for message in self._socket:
-            arrived_ns = time.perf_counter_ns()
-            try:
-                content = json.loads(message.data) if message.type is WSMsgType.TEXT else None
-            except ValueError:
-                content = None
-            if not isinstance(content, dict):
+        due, injected = self._opening.due_ns, self._opening.hello_ns
+        await self._session.say(self._call, created, due, "hello_sent", injected_ns=injected)
+        async for content, arrived_ns in arrivals(self._socket):
+            if content is None:
                 await self._session.send(_error("not a JSON object", "invalid_json"))
-                continue
-            if not await self._on_message(content, arrived_ns):
+            elif not await self._on_message(content, arrived_ns):
                 break
-        kind = "reset" if self._socket.close_code in (None, 1006) else "client"
-        self._call.mark("closed", time.perf_counter_ns(), kind=kind)
+        note_end(self._call, self._socket)
 
     async def close(self) -> None:
         """End what is still under way."""

@@ -14,16 +14,15 @@ from typing import Any, Final
 import numpy as np
 from aiohttp import WSMsgType, web
 
-from harness.gateway.context import NS_PER_S, Call, Gateway, begin, early_fault
-from harness.gateway.faults import CONNECTION_FAULTS, FaultKind, Stage
+from harness.gateway.context import Gateway
+from harness.gateway.faults import Stage
 from harness.gateway.listening import Heard, ListeningSession
 from harness.gateway.pcm import HEARD_RATE
 from harness.gateway.profiles import SttProfile
 from harness.gateway.route import Route
+from harness.gateway.socket_calls import Opening, new_socket, note_end, open_call
 
 __all__ = ["ROUTES", "audio_stream"]
-
-_MAX_MESSAGE = 16 * 1024 * 1024
 
 
 def _message(**fields: Any) -> str:
@@ -53,25 +52,21 @@ class _ParakeetWire:
 async def audio_stream(gateway: Gateway, request: web.Request) -> web.StreamResponse:
     """Answer ``GET /parakeet/v1/audio/stream`` (a WebSocket)."""
     received_ns = time.perf_counter_ns()
-    profile = gateway.profile(request, Stage.STT, request.query.get("model"))
-    settings = profile.stt
-    assert settings is not None
-    call = begin(gateway, request, Stage.STT, "parakeet", profile.name, received_ns=received_ns)
-    draws = gateway.draws(profile.name, Stage.STT, b"connection")
-    fault = settings.faults.only(CONNECTION_FAULTS).draw(draws)
-    refused = early_fault(call, request, fault, settings.faults)
-    if refused is not None:
-        return refused
-    # Compression is never agreed to: it doubles a client's work and blurs the first byte.
-    socket = web.WebSocketResponse(compress=False, max_msg_size=_MAX_MESSAGE, timeout=1.0)
+    opening = open_call(
+        gateway,
+        request,
+        Stage.STT,
+        "parakeet",
+        received_ns=received_ns,
+        model=request.query.get("model"),
+    )
+    if isinstance(opening, web.Response):
+        return opening
+    socket = new_socket()
     await socket.prepare(request)
-    hello_ns = draws.delay_ns(settings.hello, "hello")
-    if fault is FaultKind.SLOW_HELLO:
-        call.fault(fault)
-        hello_ns += round(settings.faults.slow_hello_s * NS_PER_S)
-    conversation = _Conversation(call, request, socket, settings)
+    conversation = _Conversation(opening, request, socket)
     try:
-        await conversation.run(hello_ns)
+        await conversation.run()
     finally:
         await conversation.close()
     return socket
@@ -81,20 +76,22 @@ class _Conversation:
     """One connection."""
 
     def __init__(
-        self, call: Call, request: web.Request, socket: web.WebSocketResponse, settings: SttProfile
+        self, opening: Opening, request: web.Request, socket: web.WebSocketResponse
     ) -> None:
-        self._call = call
+        settings: SttProfile = opening.settings
+        self._opening = opening
+        self._call = opening.call
         self._socket = socket
         self._session = ListeningSession(
-            call, request, socket, settings, _ParakeetWire(), interims=settings.interims
+            self._call, request, socket, settings, _ParakeetWire(), interims=settings.interims
         )
 
-    async def run(self, hello_ns: int) -> None:
+    async def run(self) -> None:
         """Serve until either side closes."""
         call, session = self._call, self._session
         hello = _message(status="listening", request_id=call.request, sample_rate=HEARD_RATE)
-        due_ns = call.received_ns + hello_ns
-        session.spawn(session.say(call, hello, due_ns, "hello_sent", injected_ns=hello_ns))
+        due, injected = self._opening.due_ns, self._opening.hello_ns
+        session.spawn(session.say(call, hello, due, "hello_sent", injected_ns=injected))
         async for message in self._socket:
             arrived_ns = time.perf_counter_ns()
             if message.type is WSMsgType.BINARY:
@@ -103,8 +100,7 @@ class _Conversation:
                 session.feed(samples, arrived_ns)
             elif message.type is WSMsgType.TEXT:
                 await self._on_text(message.data, arrived_ns)
-        kind = "reset" if self._socket.close_code in (None, 1006) else "client"
-        call.mark("closed", time.perf_counter_ns(), kind=kind)
+        note_end(call, self._socket)
 
     async def close(self) -> None:
         """End what is still under way."""
