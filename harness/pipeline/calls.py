@@ -199,6 +199,8 @@ class CallReader:
             facts["attempts"] = len(call.exchanges)
             facts["bytes"] = body.size
             rate = self._rate(exchange)
+            if "route.model" in facts:
+                facts["model"] = facts["route.model"]
             if rate:
                 facts["audio_seconds"] = round(body.size / 2 / rate, 3)
             facts.update({f"usage.{key}": value for key, value in body.usage.items()})
@@ -213,6 +215,8 @@ class CallReader:
                 if exchange.request_id is not None and "session_id" in facts:
                     # A socket serves many requests; the gateway tells each by its session.
                     facts["truth_id"] = facts["session_id"]
+                if "session_id" in facts:
+                    facts.setdefault("request_id", facts["session_id"])
         facts["characters"] = len(text)
         node = call.node
         streamed = bool(call.pieces)

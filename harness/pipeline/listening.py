@@ -84,6 +84,8 @@ def listen_request(recorder: Recorder, redact: Callable[[str], str]) -> Request 
             )
         attempts = _failed_streams(recorder, redact)
         began = recorder.stt.connected_ns[-1] if recorder.stt.connected_ns else 0
+    if "session_id" in facts:
+        facts.setdefault("request_id", facts["session_id"])
     waits = (*_between(attempts, began), *waits)
     if not facts and connection is None:
         return None

@@ -230,10 +230,15 @@ class _TimedResponse(aiohttp.ClientResponse):
     """A response whose body is counted from its first byte."""
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        protocol = connection.protocol
+        protocol, exchange = connection.protocol, _DIAL.get()
         if isinstance(protocol, _TimedProtocol):
-            protocol.watch(_DIAL.get())
-        return await super().start(connection)
+            protocol.watch(exchange)
+        # A short answer gives the connection back before anyone could ask it.
+        transport = connection.transport
+        started = await super().start(connection)
+        if exchange is not None and transport is not None:
+            exchange.path_rtt_ns = path_rtt_ns(transport.get_extra_info("socket"))
+        return started
 
 
 class _TimedSocket(aiohttp.ClientWebSocketResponse):
@@ -338,10 +343,6 @@ def _tracing(keeper: _Keeper) -> aiohttp.TraceConfig:
         exchange = _DIAL.get()
         if exchange is not None:
             exchange.headers_at = stamp()
-            connection = params.response.connection
-            if connection is not None and connection.transport is not None:
-                sock = connection.transport.get_extra_info("socket")
-                exchange.path_rtt_ns = path_rtt_ns(sock)
             exchange.status = params.response.status
             exchange.headers = {
                 name.lower(): value
