@@ -20,12 +20,12 @@ from harness.domain.trial import (
     Wait,
     WaitCause,
 )
-from harness.pipeline.sink import PlayoutClock
-
 from harness.pipeline.calls import CallReader, Marks
 from harness.pipeline.exchanges import facts_of
 from harness.pipeline.listening import join_transcripts, listen_request
+from harness.pipeline.overlap import drop_what_followed, overlap_marks, overlap_of
 from harness.pipeline.recording import Recorder, Stamp
+from harness.pipeline.sink import PlayoutClock
 from harness.pipeline.uploads import join_uploads, last_upload, upload_requests
 
 __all__ = ["Schedule", "assemble"]
@@ -184,6 +184,7 @@ def assemble(
         index: the turn's position in its trial.
     """
     work = CallReader(recorder, redact, idle, 0 if sink is None else sink.rate)
+    drop_what_followed(recorder)
     join_transcripts(recorder)
     join_uploads(recorder)
     marks = Marks()
@@ -267,6 +268,9 @@ def assemble(
         playout_waits, audible = _playout(sink, requests, marks)
         waits += playout_waits
         reply = sink.reply()
+    overlapping, judged = overlap_marks(recorder, redact, marks.put)
+    marks.at.update(overlapping)
+    requests += judged
     return Turn(
         index=index,
         utterance=utterance,
@@ -279,4 +283,5 @@ def assemble(
         idle=_idle_between_marks(marks.at, requests, idle),
         reply=reply,
         reported=dict(recorder.reported),
+        overlap=overlap_of(recorder, redact),
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from livekit.agents import utils
 
-from harness.domain.driver import PlayableUtterance, ReplyAudio
+from harness.domain.driver import PlayableBargeIn, PlayableUtterance, ReplyAudio
 from harness.domain.suite import Candidate, Suite
 from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import (
@@ -98,7 +98,12 @@ def primary_failure(recorder: Recorder, turn: Turn, redact: Callable[[str], str]
     A request that failed tells more than livekit's error of it; errors that no request explains
     come next.
     """
-    failed = [each for each in turn.requests if each.failure is not None and not each.cancelled]
+    failed = [
+        each
+        for each in turn.requests
+        # Without its detector of interruptions livekit goes on by voice activity.
+        if each.failure is not None and not each.cancelled and each.stage is not Stage.INTERRUPTION
+    ]
     if failed:
         first = min(failed, key=_begin)
         assert first.failure is not None
@@ -175,6 +180,11 @@ class Performance:
     source: PacedInput
     sink: PlayoutClock
     origin_ns: int
+
+    @property
+    def barge_in(self) -> PlayableBargeIn | None:
+        """What is to be said over the reply, if anything."""
+        return self.utterance.barge_ins.get(self.key.barge_in)
 
     @property
     def audio_end_ns(self) -> int:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from harness.clock import Work, read_work
+from harness.domain.barge_in import Expects
+from harness.domain.driver import PlayableBargeIn
 from harness.domain.timeline import Stage
 from harness.domain.trial import Wait
-
 from harness.pipeline.observer import SttRecorder
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Exchange",
     "Message",
     "Node",
+    "Overlapped",
     "Problem",
     "Recorder",
     "Sent",
@@ -162,6 +164,25 @@ class TranscriptEvent(NamedTuple):
 
 class Problem(NamedTuple):
     """An error that a stage reported."""
+@dataclass(slots=True, kw_only=True)
+class Overlapped:
+    """What was said over the reply.
+
+    Attributes:
+        recording, expects: as planned.
+        start_ns, end_ns: when its first and its last speech sample are due.
+        stopped: when the agent stopped the reply's playout; None where it did not.
+        ended_ns: when the reply had been played to its end; None where it was not.
+    """
+
+    recording: str
+    expects: Expects
+    start_ns: int
+    end_ns: int
+    stopped: Stamp | None = None
+    ended_ns: int | None = None
+
+
 
     at_ns: int
     stage: Stage
@@ -192,6 +213,12 @@ class Recorder:
         sockets: what the STT's sockets carried, where its plugin speaks over aiohttp.
         uploads: the requests of an STT that takes whole stretches of speech over HTTP.
         stretches: (instant, seconds of audio) of each stretch that was handed to such an STT.
+        detectors: what the sockets of an adaptive interruption detector carried.
+        detector: what decides on interruptions: "adaptive", "vad", or "" before that is known.
+        fell_back: why the adaptive detector left the decision to voice activity; "" where not.
+        interruptions: instants at which the agent decided that it is being interrupted.
+        planned_overlap: what is to be said over the reply, if anything.
+        overlapped: what was said over it.
         retries: errors of an STT after which livekit asked again.
     """
 
@@ -216,6 +243,12 @@ class Recorder:
         self.uploads: list[Exchange] = []
         self.stretches: list[tuple[int, float]] = []
         self.retries: list[Problem] = []
+        self.detectors: list[Exchange] = []
+        self.detector = ""
+        self.fell_back = ""
+        self.interruptions: list[Stamp] = []
+        self.planned_overlap: PlayableBargeIn | None = None
+        self.overlapped: Overlapped | None = None
 
     def open_call(self, stage: Stage, text: str = "") -> Call:
         """Record that a client is called now."""

@@ -13,17 +13,24 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from harness.domain.suite import Candidate, SessionOptions, TurnDetection
-from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import Failure, FailureKind, Turn
-from harness.errors import ConfigurationError
-from harness.pipeline.performer import Base, Performance, wait_until
-from harness.pipeline.sink import PlayoutClock
 from livekit.agents import NOT_GIVEN, llm, stt, tts, voice
 from livekit.agents.inference import VAD, TurnDetector
 from livekit.agents.voice.agent_session import SessionConnectOptions
 
+from harness.domain.driver import PlayableBargeIn
+from harness.domain.suite import (
+    Candidate,
+    InterruptionSettings,
+    SessionOptions,
+    TurnDetection,
+)
+from harness.domain.timeline import Mark, Stage
+from harness.domain.trial import Failure, FailureKind, Turn
+from harness.errors import ConfigurationError
 from harness.pipeline.clients import connect_options
+from harness.pipeline.interruption import Detector, probe_interruption
+from harness.pipeline.overlap import speak_over
+from harness.pipeline.performer import Base, Performance, wait_until
 from harness.pipeline.probes import (
     probe_activity,
     probe_agent,
@@ -33,6 +40,7 @@ from harness.pipeline.probes import (
     probe_tts,
 )
 from harness.pipeline.recording import Recorder
+from harness.pipeline.sink import PlayoutClock
 
 __all__ = ["SessionPerformer", "load_agent"]
 
@@ -64,7 +72,7 @@ def load_agent(reference: str) -> Callable[[], Any]:
     return function  # type: ignore[no-any-return]
 
 
-def _turn_handling(options: SessionOptions) -> dict[str, Any]:
+def _turn_handling(options: SessionOptions, interruption: InterruptionSettings) -> dict[str, Any]:
     detection: Any = {
         TurnDetection.STT: "stt",
         TurnDetection.VAD: "vad",
@@ -81,7 +89,13 @@ def _turn_handling(options: SessionOptions) -> dict[str, Any]:
         },
         "interruption": {
             "enabled": options.interruptions,
-            "mode": "vad",
+            "mode": interruption.mode,
+            "min_duration": interruption.min_duration_s,
+            "min_words": 0,
+            "backchannel_boundary": (
+                options.backchannel_boundary_s,
+                options.backchannel_boundary_s,
+            ),
             "discard_audio_if_uninterruptible": True,
             "false_interruption_timeout": None,
         },
@@ -98,6 +112,28 @@ class SessionPerformer(Base):
     driver = "session"
     _history: llm.ChatContext | None = None
     """What has been said in earlier trials, where the suite lets the context grow."""
+    _detector: Detector | None = None
+
+    async def aclose(self) -> None:
+        """Close the clients, and the way to the detector of interruptions."""
+        await super().aclose()
+        if self._detector is not None:
+            await self._detector.aclose()
+            self._detector = None
+
+    def _ask_detector(self, candidate: Candidate) -> str:
+        """Let this trial's detector go the candidate's way; return which one is asked for."""
+        suite = self._suite
+        own = candidate.agent is not None or suite.session.preset != "measure"
+        settings = None if own else suite.interruption(candidate)
+        if settings is not None and settings.mode != "adaptive":
+            return settings.mode
+        if self._detector is None:
+            self._detector = Detector(
+                settings, self._place, timeout_s=suite.session.request_timeout_s
+            )
+        self._detector.use()
+        return "" if settings is None else settings.mode
 
     def _session(
         self, candidate: Candidate, clients: Any
@@ -132,7 +168,9 @@ class SessionPerformer(Base):
             llm=clients.llm,
             tts=clients.tts,
             vad=vad,
-            turn_handling=_turn_handling(options),  # type: ignore[arg-type]
+            turn_handling=_turn_handling(  # type: ignore[arg-type]
+                options, self._suite.interruption(candidate)
+            ),
             tts_text_transforms=list(options.text_transforms) or None,  # type: ignore[arg-type]
             aec_warmup_duration=None,
             user_away_timeout=None,
@@ -169,6 +207,8 @@ class SessionPerformer(Base):
         recorder, source, sink = performance.recorder, performance.source, performance.sink
         session: voice.AgentSession[Any] | None = None
         try:
+            asked = self._ask_detector(performance.candidate)
+            recorder.planned_overlap = performance.barge_in
             session, agent = await self._make(performance.candidate)
             self._listen(session, recorder)
             session.input.audio = source
@@ -177,6 +217,7 @@ class SessionPerformer(Base):
             async with asyncio.timeout(self._suite.timeouts.connect_s):
                 await session.start(agent)
             probe_activity(agent, recorder)
+            probe_interruption(agent, recorder, asked=asked)
             performance.origin_ns = source.begin()
             failure = await self._converse(performance, session)
             if self._suite.session.context == "growing":
@@ -268,6 +309,8 @@ class SessionPerformer(Base):
             return self._silence(recorder)
         if sink.started_ns is None:
             return None
+        if performance.barge_in is not None:
+            return await self._speak_over(performance, performance.barge_in, session, broken)
         hang_up_s = timeouts.hang_up_s
         if hang_up_s is not None:
             await wait_until(
@@ -301,6 +344,65 @@ class SessionPerformer(Base):
                 kind=FailureKind.TIMEOUT,
                 message=f"the reply did not end within {timeouts.playout_s:g} s",
             )
+        return None
+
+    async def _speak_over(
+        self,
+        performance: Performance,
+        barge_in: PlayableBargeIn,
+        session: voice.AgentSession[Any],
+        broken: Callable[[], bool],
+    ) -> Failure | None:
+        """Speak over the reply; return when it has stopped or ended, or why it does neither."""
+        recorder, source, sink = performance.recorder, performance.source, performance.sink
+        timeouts = self._suite.timeouts
+        patience = round(self._suite.session.request_timeout_s * _NS)
+        assert sink.started_ns is not None
+        last = sink.started_ns + round(timeouts.playout_s * _NS)
+
+        def over() -> bool:
+            """Whether the reply has been played to its end."""
+            # An agent that has taken the speech over its reply for a turn goes on to the next one.
+            done = self._idle(session, recorder) or len(recorder.commits) > 1
+            return sink.finished.is_set() and done
+
+        def stalled() -> bool:
+            return not sink.finished.is_set() and time.perf_counter_ns() > sink.ends_ns + patience
+
+        await wait_until(
+            lambda: sink.audible_ns is not None or over() or broken() or stalled(), until_ns=last
+        )
+        if sink.audible_ns is not None:
+            spoken = speak_over(source, sink, barge_in)
+            recorder.overlapped = spoken
+            if timeouts.hang_up_s is not None:
+                last = min(last, spoken.end_ns + round(timeouts.hang_up_s * _NS))
+
+            def settled() -> bool:
+                if sink.stopped is not None:
+                    # The speaker is heard out; the agent's answer to it is another turn's.
+                    return time.perf_counter_ns() >= spoken.end_ns
+                return over() or stalled() or (broken() and time.perf_counter_ns() > sink.ends_ns)
+
+            await wait_until(settled, until_ns=last)
+            spoken.stopped = sink.stopped
+            if sink.stopped is None and sink.finished.is_set():
+                spoken.ended_ns = sink.ends_ns
+        if sink.stopped is None and not sink.finished.is_set() and not broken():
+            if stalled() or sink.audible_ns is None:
+                return Failure(
+                    stage=Stage.TTS,
+                    kind=FailureKind.TIMEOUT,
+                    message=f"no further audio within {patience / _NS:g} s, and no end of the "
+                    "reply",
+                )
+            if timeouts.hang_up_s is None:
+                return Failure(
+                    stage=Stage.PLAYOUT,
+                    kind=FailureKind.TIMEOUT,
+                    message=f"the reply did not end within {timeouts.playout_s:g} s",
+                )
+            sink.clear_buffer()
         return None
 
     @staticmethod

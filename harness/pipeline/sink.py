@@ -53,6 +53,8 @@ class PlayoutClock(io.AudioOutput):
         self.rate = 0
         self.interrupted = False
         self.finished = asyncio.Event()
+        self.stopped: Stamp | None = None
+        self._audible_ns: int | None = None
         self._segments: list[list[int]] = []
         self._total = 0
         self._head_ns = 0
@@ -113,7 +115,8 @@ class PlayoutClock(io.AudioOutput):
 
     def clear_buffer(self) -> None:
         """Stop playout at once."""
-        now = time.perf_counter_ns()
+        at = stamp()
+        now = at.ns
         unfinished = [task for task in self._playing if not task.done()]
         if not unfinished and not self._open:
             return
@@ -127,6 +130,7 @@ class PlayoutClock(io.AudioOutput):
             self._segments[-1][2] = min(played, cut)
             self._head_ns = now
         self.interrupted = True
+        self.stopped = self.stopped or at
         self._open = False
         self._report(self._total - self._capture_start, interrupted=True)
 
@@ -134,6 +138,22 @@ class PlayoutClock(io.AudioOutput):
     def started_ns(self) -> int | None:
         """When the first sample was played."""
         return self._segments[0][0] if self._segments else None
+
+    @property
+    def audible_ns(self) -> int | None:
+        """When the first audible sample is played, as far as is known; None before it came."""
+        if self._audible_ns is None and self.rate:
+            # Whole windows alone, so that what is found now is what the whole reply has.
+            window = self.rate * _WINDOW_MS // 1000 * 2
+            pcm = self.pcm()
+            pcm = pcm[: len(pcm) // window * window]
+            silent = leading_silence(pcm, self.rate)
+            if silent < len(pcm) // 2:
+                start, offset, _ = next(
+                    each for each in reversed(self._segments) if silent >= each[1]
+                )
+                self._audible_ns = start + (silent - offset) * _NS // self.rate
+        return self._audible_ns
 
     @property
     def ends_ns(self) -> int:

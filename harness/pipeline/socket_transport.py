@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
-from harness.domain.timeline import Stage
 
+from harness.domain.timeline import Stage
 from harness.pipeline.observer import SendLog
 from harness.pipeline.path_rtt import path_rtt_ns
 from harness.pipeline.recording import (
@@ -205,13 +205,15 @@ class _Keeper:
 
     def owner(self) -> Call | Recorder | None:
         """Return what the running code works for."""
-        return CURRENT_RECORDER.get() if self._stage is Stage.STT else CURRENT_CALL.get()
+        return CURRENT_CALL.get() if self._stage is Stage.TTS else CURRENT_RECORDER.get()
 
     def open(self, url: str, owner: Call | Recorder | None, *, reused: bool) -> Exchange:
         """Begin an exchange and give it to its owner, if it has one."""
         exchange = Exchange(url=url, opened=stamp(), dialect=self._dialect, reused=reused)
         if isinstance(owner, Call):
             owner.exchanges.append(exchange)
+        elif isinstance(owner, Recorder) and self._stage is Stage.INTERRUPTION:
+            owner.detectors.append(exchange)
         elif isinstance(owner, Recorder):
             owner.sockets.append(exchange)
             if not reused or not owner.stt.streams:
@@ -379,7 +381,8 @@ def timed_session(
     the caller closes it.
 
     Args:
-        stage: STT or TTS: whether exchanges belong to the trial or to one call of it.
+        stage: STT, TTS or INTERRUPTION: exchanges of the TTS belong to one call of a trial, the
+            others to the trial.
         dialect: reads the messages after the trial.
         label: prefix of the request ids sent to a gateway; None sends none.
         timeout_s: for opening a connection, with the upgrade's answer.

@@ -7,7 +7,7 @@ room tone until the trial ends, as a telephone line does.
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from livekit import rtc
@@ -40,12 +40,14 @@ class Line:
         frame_ms: length of a frame.
         lead_in_frames: frames before the recording's first sample.
         trailing: a second of what follows, repeated; empty for digital silence.
+        mixed: recordings that are added to the line, each from a sample of it on.
     """
 
     pcm: bytes
     frame_ms: int
     lead_in_frames: int
     trailing: bytes = b""
+    mixed: list[tuple[int, bytes]] = field(default_factory=list)
 
     @property
     def frame_bytes(self) -> int:
@@ -59,6 +61,22 @@ class Line:
 
     def frame(self, index: int) -> bytes:
         """Return the samples of frame ``index``; frame 0 is the first of the lead-in."""
+        data = self._recorded(index)
+        for first, pcm in self.mixed:
+            data = self._added(data, index * self.frame_bytes - 2 * first, pcm)
+        return data
+
+    def _added(self, data: bytes, start: int, pcm: bytes) -> bytes:
+        """Return a frame's samples with those of a recording, of which it begins at a byte."""
+        part = pcm[max(start, 0) : max(start + len(data), 0)]
+        if not part:
+            return data
+        sum_of = np.frombuffer(data, dtype="<i2").astype(np.int32)
+        offset = max(-start, 0) // 2
+        sum_of[offset : offset + len(part) // 2] += np.frombuffer(part, dtype="<i2")
+        return bytes(np.clip(sum_of, -32_768, 32_767).astype("<i2").tobytes())
+
+    def _recorded(self, index: int) -> bytes:
         size = self.frame_bytes
         start = (index - self.lead_in_frames) * size
         if start >= 0:
@@ -106,6 +124,25 @@ class PacedInput(io.AudioInput):
         self._origin = time.perf_counter_ns()
         self._begun.set()
         return self._origin + self._line.lead_in_frames * self._line.frame_ns
+
+    def mix(self, pcm: bytes, *, at_ns: int, may_drop: int = 0) -> int:
+        """Add a recording to the line; return when its first sample is (or would have been) due.
+
+        Frames that have been given out stay as they are. What was to be in them is left out, up to
+        ``may_drop`` samples at the recording's beginning; beyond that the recording comes later.
+
+        Args:
+            pcm: 16-bit mono at 16 kHz.
+            at_ns: when its first sample is wanted, on the run's clock; rounded up to a sample.
+            may_drop: so many samples at its beginning hold nothing of interest.
+        """
+        assert self._origin is not None, "begin() comes first"
+        wanted = -(-(at_ns - self._origin) * PIPELINE_RATE // _NS)
+        free = self._index * (self._line.frame_bytes // 2)
+        dropped = min(max(free - wanted, 0), may_drop)
+        first = max(wanted + dropped, free)
+        self._line.mixed.append((first, pcm[2 * dropped :]))
+        return self._origin + (first - dropped) * _NS // PIPELINE_RATE
 
     @property
     def sample_of_speech_end(self) -> int | None:

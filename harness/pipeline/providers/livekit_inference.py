@@ -25,7 +25,7 @@ from harness.pipeline.socket_reading import ListenDialect, Payload, SpeakDialect
 from harness.pipeline.socket_transport import closing, timed_session
 from harness.pipeline.transport import timed_client
 
-__all__ = ["make_llm", "make_stt", "make_tts"]
+__all__ = ["account", "make_llm", "make_stt", "make_tts"]
 
 _SPEC = PROVIDERS["livekit"]
 _HEARD_RATE = 16_000
@@ -36,7 +36,7 @@ _STT_KINDS = {
 }
 
 
-def _account(place: Place, settings: StageSettings) -> tuple[str, str, str]:
+def account(place: Place, settings: StageSettings) -> tuple[str, str, str]:
     """Return base URL, key and secret."""
     if place.emulated:
         # The gateway's key is short for a secret of HS256, and guards nothing but the loopback.
@@ -160,6 +160,8 @@ def _audio(data: Payload) -> int | None:
     try:
         return len(base64.b64decode(message.get("audio", ""), validate=True))
     except (binascii.Error, TypeError, ValueError):
+    if not isinstance(message.get("session_id"), str | None):
+        return None
         return None
 
 
@@ -209,7 +211,7 @@ def _speak_dialect(model: str) -> SpeakDialect:
 
 def make_stt(place: Place, settings: StageSettings) -> stt.STT[Any]:
     """Build the recogniser."""
-    base_url, key, secret = _account(place, settings)
+    base_url, key, secret = account(place, settings)
     options = settings.options
     name = settings.model or _SPEC.stages[Stage.STT].default_model or ""
     model, _, language = name.partition(":")
@@ -238,7 +240,7 @@ def make_stt(place: Place, settings: StageSettings) -> stt.STT[Any]:
 
 def make_tts(place: Place, settings: StageSettings) -> tts.TTS[Any]:
     """Build the synthesiser."""
-    base_url, key, secret = _account(place, settings)
+    base_url, key, secret = account(place, settings)
     options = settings.options
     spec = _SPEC.stages[Stage.TTS]
     name = settings.model or spec.default_model or ""
@@ -267,7 +269,7 @@ def make_tts(place: Place, settings: StageSettings) -> tts.TTS[Any]:
 
 def make_llm(place: Place, settings: StageSettings) -> llm.LLM[Any]:
     """Build the chat model."""
-    base_url, key, secret = _account(place, settings)
+    base_url, key, secret = account(place, settings)
     options = settings.options
     extra = {
         name: options[name]
