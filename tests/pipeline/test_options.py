@@ -4,7 +4,7 @@ import asyncio
 import json
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ CASES: list[tuple[str, Stage, str, dict[str, Any]]] = [
             },
             "fallback": {
                 "models": [
-                    {"model": "cartesia/ink-whisper"},
+                    {"model": "cartesia/ink-whisper", "extra": None},
                     {"model": "assemblyai/u3-rt-pro", "extra": {"mode": "min_latency"}},
                 ]
             },
@@ -468,16 +468,24 @@ class Gateway:
             via=Via.GATEWAY, options=SessionOptions(), gateway=self.address, gateway_key=self.key
         )
 
-    async def asked(self) -> list[dict[str, Any]]:
-        """Return what was asked since the last look, when the truth has it."""
+    def mark(self) -> None:
+        """Begin a case: what was asked so far is another's."""
+        self._seen = len(self._events())
+
+    async def asked(self, wanted: Mapping[str, Any]) -> None:
+        """Return when this case has asked for all that is wanted."""
         until = time.monotonic() + 10
+        found: list[dict[str, Any]] = []
         while time.monotonic() < until:
-            events = [each for each in read_truth(self._truth) if each.event == "asked"]
-            if len(events) > self._seen:
-                new, self._seen = events[self._seen :], len(events)
-                return [json.loads(each.detail or "{}") for each in new]
+            found = self._events()[self._seen :]
+            if any(holds(each, wanted) for each in found):
+                return
             await asyncio.sleep(0.05)
-        pytest.fail("the gateway was asked nothing")
+        pytest.fail(f"the gateway was asked {found}")
+
+    def _events(self) -> list[dict[str, Any]]:
+        events = read_truth(self._truth)
+        return [json.loads(each.detail or "{}") for each in events if each.event == "asked"]
 
 
 @pytest.fixture(scope="module")
@@ -519,34 +527,34 @@ def murmur() -> rtc.AudioFrame:
     return rtc.AudioFrame(tone.tobytes(), 16_000, 1, len(tone))
 
 
-async def ask(client: Any, stage: Stage, gateway: Gateway) -> list[dict[str, Any]]:
-    """Have a client make one call; return what the gateway was asked for."""
+async def ask(client: Any, stage: Stage, asked: Callable[[], Awaitable[None]]) -> None:
+    """Have a client make one call, and wait until the gateway was asked what it should be."""
     if stage is Stage.LLM:
         context = llm.ChatContext.empty()
         context.add_message(role="user", content="Hello.")
-        async with client.chat(chat_ctx=context) as stream:
-            async for _ in stream:
+        async with client.chat(chat_ctx=context) as answer:
+            async for _ in answer:
                 pass
-        return await gateway.asked()
-    if stage is Stage.STT and not client.capabilities.streaming:
-        await client.recognize(murmur())
-        return await gateway.asked()
-    if stage is Stage.STT:
-        stream = client.stream()
-        stream.push_frame(murmur())
-    elif client.capabilities.streaming:
-        stream = client.stream()
-        stream.push_text("Hello there, how are you today? ")
-        stream.flush()
+        await asked()
+    elif not client.capabilities.streaming:
+        if stage is Stage.STT:
+            await client.recognize(murmur())
+        else:
+            async with client.synthesize("Hello.") as spoken:
+                async for _ in spoken:
+                    pass
+        await asked()
     else:
-        async with client.synthesize("Hello.") as spoken:
-            async for _ in spoken:
-                pass
-        return await gateway.asked()
-    try:
-        return await gateway.asked()
-    finally:
-        await stream.aclose()
+        stream = client.stream()
+        try:
+            if stage is Stage.STT:
+                stream.push_frame(murmur())
+            else:
+                stream.push_text("Hello there, how are you today? ")
+                stream.flush()
+            await asked()
+        finally:
+            await stream.aclose()
 
 
 @pytest.mark.parametrize(
@@ -559,15 +567,15 @@ async def test_options_reach_the_wire(
     settings, problems = settings_of(text, stage)
     assert problems == []
     client = make_client(stage, gateway.place(), settings)
+    gateway.mark()
     try:
-        asked = await ask(client, stage, gateway)
+        await ask(client, stage, lambda: gateway.asked(wanted))
     finally:
         await client.aclose()
         # livekit leaves a client that it was given to who gave it.
         inner = getattr(client, "_client", None)
         if inner is not None:
             await inner.close()
-    assert any(holds(each, wanted) for each in asked), asked
 
 
 @pytest.mark.parametrize(
