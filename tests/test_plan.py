@@ -144,6 +144,29 @@ def test_estimate_of_cost() -> None:
     assert found.unpriced == (Stage.TTS,)
 
 
+def test_trial_cost_counts_what_a_cache_served() -> None:
+    """Usage as drivers record it is counted; cached tokens cost what the price says of them."""
+    price = Price(
+        per_million_input_tokens=1e6,
+        per_million_output_tokens=2e6,
+        per_million_cached_input_tokens=1e5,
+    )
+    suite = suite_of("a", via=Via.LIVE, prices={"openadapter/Kimi-K2.5": price})
+    trial = trial_of(TrialKey(candidate="a", utterance="u", repeat=0, order=0))
+    request = next(each for each in trial.turns[0].requests if each.stage is Stage.LLM)
+    told = {
+        "usage.prompt_tokens": 40,
+        "usage.completion_tokens": 7,
+        "usage.prompt_tokens_details.cached_tokens": 30,
+    }
+    turn = dataclasses.replace(
+        trial.turns[0], requests=(dataclasses.replace(request, facts=told),), audible_request=None
+    )
+    trial = dataclasses.replace(trial, turns=(turn,))
+    cost = trial_cost(suite, suite.candidates[0], trial, 1.0)
+    assert cost == pytest.approx((40 - 30) * 1.0 + 30 * 0.1 + 7 * 2.0)
+
+
 def test_trial_cost_takes_the_providers_count() -> None:
     """A trial costs what the provider's own count of tokens and the audio sent come to."""
     suite = suite_of("a", **priced())

@@ -79,6 +79,14 @@ def option_values(suite: Suite) -> dict[str, str]:
         if each.name in _OF_INTERRUPTIONS and not suite.session.interruptions:
             continue
         found[f"session.{each.name}"] = _plain(getattr(suite.session, each.name))
+    # A cached prompt answers sooner, whatever the model.
+    ways = {each.name: each.llm.cache for each in suite.candidates if each.llm is not None}
+    alike = len(set(ways.values())) <= 1
+    found["llm.cache"] = (
+        next(iter(ways.values()), "as-is")
+        if alike
+        else ", ".join(f"{name} {way}" for name, way in ways.items())
+    )
     if suite.via is Via.GATEWAY:
         found.update({f"gateway.{name}": _plain(getattr(suite.gateway, name)) for name in _GATEWAY})
     return found

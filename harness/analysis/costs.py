@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from harness.analysis.metrics import usage_of
 from harness.analysis.samples import Row
+from harness.analysis.usage import Tokens, tokens_of
 from harness.domain.providers import PROVIDERS
 from harness.domain.suite import Candidate, Price
 from harness.domain.timeline import Stage
@@ -90,12 +90,11 @@ def cost_of(
                 if stage is Stage.TTS:
                     total += len(request.text) / MILLION * (price.per_million_characters or 0.0)
                     continue
-                tokens = _tokens(usage_of(request))
+                tokens = tokens_of(request)
                 if tokens is None:
                     uncounted += 1
                     continue
-                total += tokens[0] / MILLION * (price.per_million_input_tokens or 0.0)
-                total += tokens[1] / MILLION * (price.per_million_output_tokens or 0.0)
+                total += _tokens_cost(tokens, price)
         stages[stage] = total
     if not stages or not rows:
         return None
@@ -116,13 +115,10 @@ def _requests(row: Row, stage: Stage) -> list[Request]:
     ]
 
 
-def _tokens(usage: Mapping[str, int]) -> tuple[int, int] | None:
-    """Return (input, output) tokens in any of the known spellings."""
-    for sent, received in (
-        ("prompt_tokens", "completion_tokens"),
-        ("input_tokens", "output_tokens"),
-        ("promptTokens", "completionTokens"),
-    ):
-        if sent in usage and received in usage:
-            return usage[sent], usage[received]
-    return None
+def _tokens_cost(tokens: Tokens, price: Price) -> float:
+    """Return what an LLM request's tokens cost; cached ones are cheaper where a price says so."""
+    full = price.per_million_input_tokens or 0.0
+    less = price.per_million_cached_input_tokens
+    cached = 0 if less is None else min(tokens.cached or 0, tokens.sent)
+    prompt = (tokens.sent - cached) * full + cached * (less or 0.0)
+    return (prompt + tokens.received * (price.per_million_output_tokens or 0.0)) / MILLION

@@ -304,6 +304,7 @@ class _Usage:
     output_tokens: float
     audio_minutes: float
     characters: float
+    cached_tokens: float = 0.0
 
 
 def _cost(
@@ -326,8 +327,12 @@ def _priced(price: Price, stage: Stage, usage: _Usage) -> float:
     if stage is Stage.STT:
         return usage.audio_minutes * (price.per_audio_minute or 0.0)
     if stage is Stage.LLM:
+        full = price.per_million_input_tokens or 0.0
+        less = price.per_million_cached_input_tokens
+        cached = 0.0 if less is None else min(usage.cached_tokens, usage.input_tokens)
         return (
-            usage.input_tokens * (price.per_million_input_tokens or 0.0)
+            (usage.input_tokens - cached) * full
+            + cached * (less or 0.0)
             + usage.output_tokens * (price.per_million_output_tokens or 0.0)
         ) / 1e6
     return usage.characters * (price.per_million_characters or 0.0) / 1e6
@@ -338,7 +343,7 @@ def trial_cost(
 ) -> float | None:
     """Return what a trial has cost by the suite's prices; None where none applies.
 
-    Tokens are the provider's own count (``usage`` of a request's facts) where it gave one, else
+    Tokens are the provider's own count (``usage.…`` in a request's facts) where it gave one, else
     estimated from the text. Cancelled and failed requests count: they are billed as well.
 
     Args:
@@ -351,6 +356,10 @@ def trial_cost(
     llm = [request for request in requests if request.stage is Stage.LLM]
     prompts = [_count(each, "prompt_tokens", "input_tokens") for each in llm]
     replies = [_count(each, "completion_tokens", "output_tokens") for each in llm]
+    cached = [
+        _count(each, "prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens")
+        for each in llm
+    ]
     assumed = len(candidate.instructions) / CHARACTERS_PER_TOKEN + 15
     usage = _Usage(
         input_tokens=sum(assumed if each is None else each for each in prompts),
@@ -360,15 +369,17 @@ def trial_cost(
         ),
         audio_minutes=audio_s / 60,
         characters=sum(len(each.text) for each in requests if each.stage is Stage.TTS),
+        cached_tokens=sum(each or 0.0 for each in cached),
     )
     return _cost(suite, candidate, usage)[0]
 
 
 def _count(request: Request, *names: str) -> float | None:
-    usage = request.facts.get("usage")
-    if isinstance(usage, Mapping):
-        for name in names:
-            value = usage.get(name)
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                return float(value)
+    nested = request.facts.get("usage")
+    for name in names:
+        value = request.facts.get(f"usage.{name}")
+        if value is None and isinstance(nested, Mapping):
+            value = nested.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
     return None

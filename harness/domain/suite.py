@@ -16,6 +16,7 @@ from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 
 __all__ = [
+    "CACHES",
     "INTERRUPTION_MODES",
     "Budget",
     "BudgetKind",
@@ -33,6 +34,10 @@ __all__ = [
     "TurnDetection",
     "Via",
 ]
+
+
+CACHES = ("as-is", "bust")
+"""How prompt caches are met."""
 
 
 class Driver(StrEnum):
@@ -67,6 +72,9 @@ class StageSettings:
         model: the provider's model name; None for the provider's default.
         voice: for the TTS.
         profile: the gateway profile that stands in when the suite runs via the gateway.
+        cache: of an LLM: "as-is" sends the prompt as the agent wrote it, and a provider may serve
+            its beginning from a cache; "bust" begins every prompt with a few characters of its own,
+            so that no cache can.
         options: further settings, by the provider's own names.
     """
 
@@ -74,7 +82,17 @@ class StageSettings:
     model: str | None = None
     voice: str | None = None
     profile: str | None = None
+    cache: str = "as-is"
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        """Refuse a way with caches that there is not.
+
+        Raises:
+            ConfigurationError: it is neither "as-is" nor "bust".
+        """
+        if self.cache not in CACHES:
+            raise ConfigurationError(f'cache: {self.cache!r} is neither "as-is" nor "bust"')
 
 
 INTERRUPTION_MODES = ("vad", "adaptive")
@@ -253,12 +271,15 @@ class Price:
 
     Attributes:
         per_million_input_tokens, per_million_output_tokens: of an LLM.
+        per_million_cached_input_tokens: of the prompt's tokens that the provider served from its
+            cache; None bills them like any other.
         per_audio_minute: of an STT.
         per_million_characters: of a TTS.
     """
 
     per_million_input_tokens: float | None = None
     per_million_output_tokens: float | None = None
+    per_million_cached_input_tokens: float | None = None
     per_audio_minute: float | None = None
     per_million_characters: float | None = None
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from harness.domain.suite import (
+    CACHES,
     Budget,
     BudgetKind,
     Candidate,
@@ -102,6 +103,7 @@ def _stage_document(settings: StageSettings) -> dict[str, Any]:
             voice=settings.voice,
             profile=settings.profile,
         ),
+        **({} if settings.cache == CACHES[0] else {"cache": settings.cache}),
         **plain(settings.options),
     }
 

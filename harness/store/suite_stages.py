@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from harness.domain.providers import PROVIDERS, StageSpec, words
-from harness.domain.suite import StageSettings
+from harness.domain.suite import CACHES, StageSettings
 from harness.domain.timeline import Stage
 from harness.store.table import Table, nearest
 
@@ -14,7 +14,7 @@ __all__ = ["SCRIPTED_STAGES", "plain", "read_stage"]
 SCRIPTED_STAGES: Final = (Stage.STT, Stage.LLM, Stage.TTS)
 """The stages that a candidate names a provider for."""
 
-_STAGE_KEYS = ("provider", "model", "voice", "profile")
+_STAGE_KEYS = ("provider", "model", "voice", "profile", "cache")
 
 
 def read_stage(table: Table, stage: Stage, *, strict: bool) -> StageSettings:
@@ -42,11 +42,20 @@ def read_stage(table: Table, stage: Stage, *, strict: bool) -> StageSettings:
     voice = table.maybe_text("voice")
     if voice is not None and stage is not Stage.TTS:
         table.problem("voice", "only a tts has a voice")
+    cache = table.word("cache", CACHES[0], CACHES)
+    if cache != CACHES[0] and stage is not Stage.LLM:
+        table.problem("cache", "only an llm's prompt can be kept from caches; what is said cannot")
+        cache = CACHES[0]
     options = _options(table, spec, strict=strict)
     if spec is not None and strict:
         _check_extra(table, spec, model or spec.default_model or "", options)
     return StageSettings(
-        provider=provider, model=model, voice=voice, profile=profile, options=options
+        provider=provider,
+        model=model,
+        voice=voice,
+        profile=profile,
+        cache=cache,
+        options=options,
     )
 
 

@@ -338,6 +338,9 @@ class _SuiteReader:
             found[name] = Price(
                 per_million_input_tokens=inner.maybe_number("per_million_input_tokens", low=0),
                 per_million_output_tokens=inner.maybe_number("per_million_output_tokens", low=0),
+                per_million_cached_input_tokens=inner.maybe_number(
+                    "per_million_cached_input_tokens", low=0
+                ),
                 per_audio_minute=inner.maybe_number("per_audio_minute", low=0),
                 per_million_characters=inner.maybe_number("per_million_characters", low=0),
             )

@@ -336,6 +336,27 @@ class TestBeside:
         assert cost.unpriced == (Stage.TTS,)
         assert cost.uncounted == 0
 
+    def test_cost_of_cached_tokens(self) -> None:
+        """Tokens that a cache served cost what the price says of them, or the full price."""
+        told = {"usage": {"prompt_tokens": 40, "completion_tokens": 9, "cached_tokens": 32}}
+        trial = make_trial(Script())
+        requests = tuple(
+            replace(each, facts=told) if each.stage is Stage.LLM else each
+            for each in trial.turns[0].requests
+        )
+        rows = make_rows(
+            [replace(trial, turns=(replace(trial.turns[0], requests=requests),))], UTTERANCES
+        )
+        for cached, expected in ((None, 40 * 1.0 + 9 * 2.0), (0.1, 8 * 1.0 + 32 * 0.1 + 9 * 2.0)):
+            price = Price(
+                per_million_input_tokens=1.0,
+                per_million_output_tokens=2.0,
+                per_million_cached_input_tokens=cached,
+            )
+            cost = cost_of(rows, make_suite("a").candidates[0], {"openadapter/llm-a": price})
+            assert cost is not None
+            assert cost.total == pytest.approx(expected / 1e6)
+
     def test_cost_unknown(self) -> None:
         """Without prices there is no cost; without usage a request is uncounted, not free."""
         assert of_a(tuple(alone(4))).cost is None
