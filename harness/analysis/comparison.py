@@ -22,7 +22,7 @@ from statistics import median
 from typing import Literal, TypeVar
 
 from harness.analysis.comparable import MeasuredRun, changed_metrics, differences
-from harness.analysis.definitions import METRICS
+from harness.analysis.definitions import EVENTS, METRICS
 from harness.analysis.estimate import Estimate, TimedOut, Unsupported
 from harness.analysis.paired import Change, RateChange, compare, holm
 from harness.analysis.sides import (
@@ -32,6 +32,7 @@ from harness.analysis.sides import (
     compare_sides,
     is_correct,
     main_rows,
+    overlap_events,
     recording_in,
     setting_of,
     side_of_candidates,
@@ -77,6 +78,7 @@ DEFAULT_METRICS: tuple[str, ...] = (
     "tts_first_audible",
     "tts_realtime_factor",
     "tts_underruns",
+    "interruption",
 )
 
 
@@ -112,14 +114,15 @@ class RateFinding:
     """A rate (word errors, failures), candidate against reference.
 
     Attributes:
-        rate: "wer", "tts_wer" (where a recogniser heard the replies of both) or "failures".
+        rate: "wer", "tts_wer" (where a recogniser heard the replies of both), "failures", or
+            one of ``EVENTS`` (where something was said over the replies of both).
         change: with interval.
         p: corrected over the comparison.
         finding: "faster" reads "fewer" and "slower" reads "more".
         emulated: as :class:`MetricChange`.
     """
 
-    rate: Literal["wer", "tts_wer", "failures"]
+    rate: str
     change: RateChange | Unsupported
     p: float | None
     finding: Finding
@@ -317,7 +320,7 @@ def _compare(
     corrected = iter(holm(raw)) if raw else iter(())
     return Comparison(
         by=by,
-        pairs=tuple(_corrected(pair, corrected) for pair in pairs),
+        pairs=tuple(_corrected(pair, corrected, len(raw), confidence) for pair in pairs),
         left_out=left_out,
         emulated=any(any(side.emulated.values()) for both in sides for side in both),
         confidence=confidence,
@@ -335,12 +338,15 @@ def _p_values(pair: PairComparison) -> list[float]:
     return [each.change.p_value for each in asked if not isinstance(each.change, Unsupported)]
 
 
-def _corrected(pair: PairComparison, p_values: Iterator[float]) -> PairComparison:
+def _corrected(
+    pair: PairComparison, p_values: Iterator[float], family: int, confidence: float
+) -> PairComparison:
     def judged(each: _Asked) -> _Asked:
         if isinstance(each.change, Unsupported):
             return each
         p = next(p_values)
-        return replace(each, p=p, finding=_finding(each.change, p))
+        change = each.change.corrected(family, confidence)
+        return replace(each, change=change, p=p, finding=_finding(change, p))
 
     return replace(
         pair,
@@ -397,6 +403,12 @@ def _pair(
         and (found := _word_change(kind, candidate, reference, confidence)) is not None
     ]
     rates.append(_failure_change(candidate, reference, confidence))
+    rates += [
+        found
+        for event in EVENTS
+        if event not in refused
+        and (found := _event_change(event, candidate, reference, confidence)) is not None
+    ]
     correct, turns = _correct_change(candidate, reference, refused, confidence)
     return PairComparison(
         candidate=candidate.name,
@@ -430,6 +442,20 @@ def _word_change(
         p=None,
         finding="not comparable",
         emulated=candidate.emulated[kind] or reference.emulated[kind],
+    )
+
+
+def _event_change(
+    event: str, candidate: Side, reference: Side, confidence: float
+) -> RateFinding | None:
+    if not overlap_events(candidate, event)[0] or not overlap_events(reference, event)[0]:
+        return None
+    return RateFinding(
+        rate=event,
+        change=compare_sides(candidate, reference, event, confidence=confidence),
+        p=None,
+        finding="not comparable",
+        emulated=candidate.emulated[event] or reference.emulated[event],
     )
 
 

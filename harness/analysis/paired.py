@@ -26,7 +26,7 @@ sides changes no ratio; making any trial of the candidate slower never lowers th
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -67,6 +67,8 @@ class Change:
         utterances: how many both sides performed.
         unpaired: trials left out because only one side performed their utterance.
         method: statistic, test and exchange by name.
+        deviation: of the log of the ratio under no change; inf where it cannot be told.
+        least_p: the smallest one-sided p-value that this many trials can give.
     """
 
     share: float
@@ -78,6 +80,20 @@ class Change:
     utterances: int
     unpaired: int
     method: str
+    deviation: float = math.inf
+    least_p: float = 0.0
+
+    def corrected(self, tests: int, confidence: float) -> "Change":
+        """Return the change with what it would have found as one of a family of so many tests.
+
+        At the level of Holm's first step, where the smallest p-value of the family is judged.
+        """
+        alpha = (1.0 - confidence) / 2.0 / tests
+        found = math.inf
+        if self.least_p <= alpha:
+            reach = (normal_quantile(1.0 - alpha) + normal_quantile(POWER)) * self.deviation
+            found = math.exp(reach) if reach < 700 else math.inf
+        return replace(self, detectable_ratio=max(found, self.detectable_ratio))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +110,7 @@ class RateChange:
         utterances: how many both sides performed.
         resolution: the rate that one event in one utterance makes.
         method: by name.
+        deviation: of the difference under no change.
     """
 
     candidate: float
@@ -105,6 +122,13 @@ class RateChange:
     utterances: int
     resolution: float
     method: str
+    deviation: float = math.inf
+
+    def corrected(self, tests: int, confidence: float) -> "RateChange":
+        """Return the change with what it would have found as one of a family of so many tests."""
+        alpha = (1.0 - confidence) / 2.0 / tests
+        found = detectable_rate(self.deviation, self.utterances, 1.0 / self.resolution, alpha)
+        return replace(self, detectable=max(found, self.detectable))
 
 
 def compare(
@@ -155,6 +179,8 @@ def compare(
         utterances=lead.sides.utterances,
         unpaired=lead.sides.unpaired,
         method=method,
+        deviation=math.inf if isinstance(in_logs, Unsupported) else in_logs.deviation,
+        least_p=lead.least_p,
     )
 
 
@@ -262,6 +288,7 @@ def compare_rates(
         utterances=len(swapped),
         resolution=1.0 / total,
         method=method,
+        deviation=deviation,
     )
 
 

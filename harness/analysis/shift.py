@@ -140,6 +140,15 @@ class Shift:
         deviation = math.sqrt(float(self.variances.sum()))
         return 1.0 if deviation == 0.0 else normal_sf((total - 0.5) / deviation)
 
+    @property
+    def least_p(self) -> float:
+        """The smallest p-value that so many trials can give: every pair on one side."""
+        if self.blocks == "utterances":
+            return 0.5**self.sides.utterances
+        deviation = math.sqrt(float(self.variances.sum()))
+        pairs = self.weight * self.gaps.size
+        return 1.0 if deviation == 0.0 else normal_sf((pairs - 0.5) / deviation)
+
     def reversed(self) -> "Shift":
         """Return the shift of the reference above the candidate."""
         sides = Sides(

@@ -1,5 +1,7 @@
 """Which candidates are worth having, and how large a run must be: a run wired to the statistics."""
 
+from dataclasses import dataclass
+
 from harness.analysis.comparable import MeasuredRun
 from harness.analysis.definitions import METRICS
 from harness.analysis.estimate import Estimate, Statistic, Unsupported
@@ -7,14 +9,61 @@ from harness.analysis.gate_rule import ALPHA
 from harness.analysis.pareto import Contender, Standing, pareto
 from harness.analysis.plan import TrialPlan, plan_trials
 from harness.analysis.samples import cluster_of, pace_of
-from harness.analysis.sides import main_rows
-from harness.analysis.summary import CandidateSummary, RunSummary
+from harness.analysis.sides import is_correct, main_rows
+from harness.analysis.summary import CandidateSummary, RunSummary, statistics_of
 from harness.analysis.words import WORD_RATES
 from harness.errors import ConfigurationError
 
-__all__ = ["contenders", "plan_run", "standings"]
+__all__ = [
+    "CorrectTurns",
+    "contenders",
+    "correct_turns",
+    "leading_latency",
+    "plan_run",
+    "standings",
+]
 
 SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorrectTurns:
+    """A latency over correct turns alone (``harness.analysis.sides.is_correct``).
+
+    Attributes:
+        p50: of them.
+        correct: how many.
+        turns: all of the candidate, failures included.
+    """
+
+    p50: Statistic
+    correct: int
+    turns: int
+
+
+def correct_turns(run: MeasuredRun, latency: str) -> dict[str, CorrectTurns]:
+    """Return a latency over each candidate's correct turns; nothing where none can be judged."""
+    found: dict[str, CorrectTurns] = {}
+    for name, rows in main_rows(run).items():
+        judged = [is_correct(row, run.suite.wer_limit) for row in rows]
+        if all(each is None for each in judged):
+            return {}
+        right = [row for row, correct in zip(rows, judged, strict=True) if correct]
+        found[name] = CorrectTurns(
+            p50=statistics_of(latency, right).p50, correct=len(right), turns=len(rows)
+        )
+    return found
+
+
+LATENCIES = ("response", "llm_ttft", "stt_finalize", "tts_first_audible", "tts_first_byte")
+
+
+def leading_latency(summary: RunSummary) -> str | None:
+    """Return the latency that stands for speed: the response, or what all candidates have."""
+    found = summary.candidates.values()
+    return next(
+        (each for each in LATENCIES if found and all(each in one.metrics for one in found)), None
+    )
 
 
 def contenders(summary: RunSummary, *, latency: str = "response") -> tuple[Contender, ...]:

@@ -4,46 +4,31 @@ import argparse
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from harness.analysis.combine import Composition, composition_checks
 from harness.analysis.comparable import MeasuredRun
-from harness.analysis.comparison import (
-    Comparison,
-    MetricChange,
-    PairComparison,
-    RateFinding,
-    compare_runs,
-    compare_within,
-)
-from harness.analysis.definitions import METRICS
-from harness.analysis.estimate import Unsupported
+from harness.analysis.comparison import Comparison, compare_runs, compare_within
 from harness.analysis.pareto import Contender, Standing, pareto
-from harness.analysis.standings import contenders
+from harness.analysis.standings import CorrectTurns, contenders, correct_turns, leading_latency
 from harness.analysis.summary import summarise
 from harness.cli.console import make_console, safe
 from harness.cli.measured import measured_run
 from harness.domain.suite import Driver, Via
 from harness.errors import ConfigurationError
+from harness.report.comparisons import comparison_answer, comparison_notes, comparison_views
 from harness.report.decisions import composition_table, pareto_table
-from harness.report.format import DASH, Unit, cell, decimal, percent, signed_quantity
-from harness.report.terminal import plain_table
+from harness.report.format import percent
+from harness.report.terminal import comparison_table, plain_table
 from harness.report.view import PlainTable
 from harness.store.runs import find_run, open_run
 
 __all__ = ["as_json", "compare", "decision_tables"]
-
-_STYLES = {"faster": "bold green", "slower": "bold red", "not comparable": "dim"}
-_RATES = {"wer": "Word error rate", "failures": "Failures"}
-_RATE_WORDS = {"faster": "fewer", "slower": "more"}
-_LATENCIES = ("response", "llm_ttft", "stt_finalize", "tts_first_audible", "tts_first_byte")
 
 
 def as_json(value: Any) -> Any:
@@ -87,6 +72,7 @@ def compare(options: argparse.Namespace) -> int:
                 **as_json(found),
                 "standings": as_json(decided.standings),
                 "objectives": as_json(decided.contenders),
+                "correct_turns": as_json(decided.correct),
                 "combinations": as_json(decided.combinations),
             }
             print(json.dumps(document, ensure_ascii=False, indent=1))
@@ -109,19 +95,13 @@ class _Decided:
     contenders: tuple[Contender, ...]
     standings: tuple[Standing, ...]
     combinations: tuple[Composition, ...]
+    correct: Mapping[str, CorrectTurns]
     emulated: bool
 
     @classmethod
     def of(cls, run: MeasuredRun) -> "_Decided":
         summary = summarise(run.trials, run.utterances, run.suite)
-        latency = next(
-            (
-                each
-                for each in _LATENCIES
-                if all(each in candidate.metrics for candidate in summary.candidates.values())
-            ),
-            None,
-        )
+        latency = leading_latency(summary)
         found = () if latency is None else contenders(summary, latency=latency)
         try:
             checks = composition_checks(run) if run.suite.driver is Driver.SESSION else ()
@@ -132,6 +112,7 @@ class _Decided:
             contenders=found,
             standings=pareto(found),
             combinations=checks,
+            correct={} if latency is None else correct_turns(run, latency),
             emulated=run.suite.via is Via.GATEWAY,
         )
 
@@ -139,7 +120,11 @@ class _Decided:
         """Return what there is to show."""
         found = []
         if len(self.contenders) > 1:
-            found.append(pareto_table(self.contenders, self.standings, emulated=self.emulated))
+            found.append(
+                pareto_table(
+                    self.contenders, self.standings, emulated=self.emulated, correct=self.correct
+                )
+            )
         if self.combinations:
             found.append(composition_table(self.combinations, emulated=self.emulated))
         return tuple(found)
@@ -159,7 +144,16 @@ def _print(found: Comparison) -> None:
                 " profiles are compared, not models: nothing here says which real model is better",
             )
         )
+    answer, _ = comparison_answer(found)
+    out.print()
+    out.print(safe(answer, "bold"))
+    views = comparison_views(found)
     for pair in found.pairs:
+        mine = [
+            each
+            for each in views
+            if (each.candidate, each.reference) == (pair.candidate, pair.reference)
+        ]
         out.print()
         out.print(
             Text.assemble(
@@ -169,99 +163,9 @@ def _print(found: Comparison) -> None:
                 f"  ({pair.trials[0]} and {pair.trials[1]} trials)",
             )
         )
-        out.print(_pair_table(pair))
-        # What the trials cannot carry is one line, not a row for each metric.
-        for reason in dict.fromkeys(_tail_reasons(pair)):
-            out.print(safe(reason, "dim"))
-        for line in pair.refused:
-            out.print(safe(f"not compared: {line}", "yellow"))
-    for line in found.left_out:
-        out.print(safe(f"left out: {line}", "dim"))
-    level = percent(found.confidence, 0)
+        out.print(comparison_table(mine))
     out.print()
-    out.print(
-        f"Ratio above 1 is slower. {level} intervals; p is corrected over {found.family} tests.",
-        style="dim",
-    )
-
-
-def _is_unsupported_tail(change: MetricChange) -> bool:
-    return change.share != 0.5 and isinstance(change.change, Unsupported)
-
-
-def _tail_reasons(pair: PairComparison) -> Iterator[str]:
-    for change in pair.metrics:
-        if change.share != 0.5 and isinstance(change.change, Unsupported):
-            yield f"no p{100 * change.share:g}: {change.change.reason}"
-
-
-def _pair_table(pair: PairComparison) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("Metric", style="bold")
-    for heading in ("", "Difference", "Ratio", "p", "Would have seen"):
-        table.add_column(heading, justify="right")
-    table.add_column("Finding")
-    for change in pair.metrics:
-        if _is_unsupported_tail(change):
-            continue
-        table.add_row(*_metric_row(change, METRICS[change.metric].title))
-    if pair.correct is not None:
-        turns = f"of correct turns ({pair.correct_turns[0]} and {pair.correct_turns[1]})"
-        title = f"{METRICS[pair.correct.metric].title} {turns}"
-        table.add_row(*_metric_row(pair.correct, title))
-    for rate in pair.rates:
-        table.add_row(*_rate_row(rate))
-    return table
-
-
-def _with_interval(point: str, interval: str) -> Text:
-    text = Text(point)
-    if interval:
-        text.append(f"\n{interval}", style="dim")
-    return text
-
-
-def _metric_row(change: MetricChange, title: str) -> tuple[Text, ...]:
-    share = "typical" if change.share == 0.5 else f"p{100 * change.share:g}"
-    style = _STYLES.get(change.finding, "")
-    found = change.change
-    if isinstance(found, Unsupported):
-        note = Text(found.reason, style="dim")
-        return Text(title), Text(share), Text(DASH), Text(DASH), Text(DASH), Text(DASH), note
-    unit = Unit.COUNT if change.reciprocal else Unit(METRICS[change.metric].unit)
-    difference = cell(found.difference, unit, signed=True)
-    ratio = cell(found.ratio, Unit.RATIO)
-    seen = found.detectable_ratio
-    return (
-        Text(f"{title} (time per unit)" if change.reciprocal else title),
-        Text(share),
-        _with_interval(difference.text, difference.interval),
-        _with_interval(ratio.text, ratio.interval),
-        Text(_p(change.p)),
-        Text(f"{decimal(seen, 2)} ×" if math.isfinite(seen) else "nothing"),
-        Text(change.finding, style=style),
-    )
-
-
-def _rate_row(rate: RateFinding) -> tuple[Text, ...]:
-    title, found = Text(_RATES[rate.rate]), rate.change
-    if isinstance(found, Unsupported):
-        note = Text(found.reason, style="dim")
-        return title, Text("rate"), Text(DASH), Text(DASH), Text(DASH), Text(DASH), note
-    difference = cell(found.difference, Unit.RATE, signed=True)
-    seen = found.detectable
-    return (
-        title,
-        Text("rate"),
-        _with_interval(difference.text, difference.interval),
-        Text(f"{percent(found.candidate)} / {percent(found.reference)}"),
-        Text(_p(rate.p)),
-        Text(signed_quantity(seen, Unit.RATE) if math.isfinite(seen) else "nothing"),
-        Text(_RATE_WORDS.get(rate.finding, rate.finding), style=_STYLES.get(rate.finding, "")),
-    )
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return DASH
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
+    for line in comparison_notes(found):
+        out.print(safe(line, "yellow" if line.startswith("not compared") else "dim"))
+    level = percent(found.confidence, 0)
+    out.print(f"Ratio above 1 is slower. {level} intervals.", style="dim")

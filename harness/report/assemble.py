@@ -4,11 +4,15 @@ import math
 from collections.abc import Mapping, Sequence
 
 from harness.analysis.attribution import Waterfall, waterfall
+from harness.analysis.comparable import MeasuredRun
+from harness.analysis.comparison import Comparison, compare_within
 from harness.analysis.definitions import METRICS
 from harness.analysis.disturbance import Selection, select
 from harness.analysis.estimate import Estimate, Statistic, TimedOut
+from harness.analysis.pareto import pareto
 from harness.analysis.quantile import quantile_index
 from harness.analysis.samples import Row, make_rows
+from harness.analysis.standings import contenders, leading_latency
 from harness.analysis.summary import CandidateSummary, MetricSummary, RunSummary
 from harness.analysis.validity import Caution
 from harness.domain.suite import Driver, Via
@@ -16,13 +20,10 @@ from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial
 from harness.report.breakdowns import breakdown_tables
 from harness.report.collector import collector_off
-from harness.report.comparisons import comparison_answer, comparison_views
+from harness.report.comparisons import comparison_answer, comparison_notes, comparison_views
+from harness.report.decisions import standing_text
 from harness.report.details import bars_of, trial_views
-from harness.report.findings import (
-    compare_all,
-    describe_time,
-    headline_answer,
-)
+from harness.report.findings import describe_time, headline_answer
 from harness.report.format import Unit, cell, count, in_characters, milliseconds, missing, plural
 from harness.report.inputs import RunData
 from harness.report.panels import (
@@ -230,36 +231,28 @@ def _distributions(
     return tuple(shown)
 
 
-def _pareto(
-    names: Sequence[str], summary: RunSummary, latency: str
-) -> tuple[LatencyAccuracyPoint, ...]:
-    points: list[tuple[int, Estimate, Estimate, bool]] = []
-    for index, name in enumerate(names):
-        candidate = summary.candidates[name]
-        found = candidate.metrics.get(latency)
-        if found is None or candidate.words is None:
+def _pareto(names: Sequence[str], summary: RunSummary) -> tuple[LatencyAccuracyPoint, ...]:
+    """Return the points of the plot; who is on the front is decided over all objectives."""
+    latency = leading_latency(summary)
+    if latency is None:
+        return ()
+    contending = contenders(summary, latency=latency)
+    points = []
+    for contender, standing in zip(contending, pareto(contending), strict=True):
+        p50, rate = contender.objectives[latency], contender.objectives.get("wer")
+        if not isinstance(p50, Estimate) or not isinstance(rate, Estimate):
             continue
-        p50, rate = found.main.p50, candidate.words.rate
-        if isinstance(p50, Estimate) and isinstance(rate, Estimate):
-            points.append((index, p50, rate, found.emulated))
-
-    def beaten(one: tuple[int, Estimate, Estimate, bool]) -> bool:
-        return any(
-            other[1].point <= one[1].point
-            and other[2].point <= one[2].point
-            and (other[1].point < one[1].point or other[2].point < one[2].point)
-            for other in points
+        emulated = summary.candidates[contender.name].metrics[latency].emulated
+        points.append(
+            LatencyAccuracyPoint(
+                candidate=names.index(contender.name),
+                latency=cell(p50, Unit.MILLISECONDS, emulated=emulated),
+                error=cell(rate, Unit.RATE, emulated=emulated),
+                on_front=standing.on_front,
+                standing=standing_text(standing),
+            )
         )
-
-    return tuple(
-        LatencyAccuracyPoint(
-            candidate=point[0],
-            latency=cell(point[1], Unit.MILLISECONDS, emulated=point[3]),
-            error=cell(point[2], Unit.RATE, emulated=point[3]),
-            on_front=not beaten(point),
-        )
-        for point in points
-    )
+    return tuple(points)
 
 
 def _ranked(summary: RunSummary, metric: str) -> list[tuple[str, Statistic]]:
@@ -358,14 +351,13 @@ def _build(data: RunData) -> ReportView:
         selections,
         falls,
     )
-    if data.comparison is None:
-        found = compare_all(counted, emulated_metrics, confidence=summary.confidence)
-        comparisons = tuple(each.view for each in found)
+    comparison = data.comparison
+    if comparison is None:
+        comparison = _compared(data)
         order = _ranked(summary, deciding)
-        answer, support = headline_answer(found, order, emulated_metrics, deciding)
+        answer, support = headline_answer(comparison, order, emulated_metrics, deciding)
     else:
-        comparisons = comparison_views(data.comparison)
-        answer, carried = comparison_answer(data.comparison)
+        answer, carried = comparison_answer(comparison)
         support = list(carried)
     where = describe_time(waterfalls, names)
     failed = sum(each.failed for each in summary.candidates.values())
@@ -414,8 +406,9 @@ def _build(data: RunData) -> ReportView:
         ),
         waterfalls=waterfalls,
         distributions=distributions,
-        comparisons=comparisons,
-        pareto=_pareto(names, summary, deciding if deciding != "wer" else "stt_finalize"),
+        comparisons=() if comparison is None else comparison_views(comparison, leading=deciding),
+        comparison_notes=() if comparison is None else comparison_notes(comparison),
+        pareto=_pareto(names, summary),
         word_errors=word_error_rows(counted, indices),
         word_error_totals=word_error_totals(summary),
         failures=failure_rows(names, selections),
@@ -440,6 +433,17 @@ def _build(data: RunData) -> ReportView:
         extra=data.extra,
         breakdowns=breakdown_tables(counted, summary, data.suite),
     )
+
+
+def _compared(data: RunData) -> Comparison | None:
+    """Return the comparison of the run's candidates; None where there is none to compare."""
+    performed = {trial.key.candidate for trial in data.trials if not trial.key.warmup}
+    if len(performed) < 2:
+        return None
+    run = MeasuredRun(
+        name=data.run, suite=data.suite, utterances=data.utterances, trials=data.trials
+    )
+    return compare_within(run, confidence=data.summary.confidence)
 
 
 def _voice(data: RunData, name: str) -> str:

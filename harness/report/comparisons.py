@@ -1,103 +1,110 @@
-"""Comparisons made by a setting or between two runs, as lines and sentences."""
+"""A comparison as lines and sentences: one set for the terminal, Markdown, JSON and the page."""
+
+from collections.abc import Iterator
+from dataclasses import replace
 
 from harness.analysis.comparison import Comparison, MetricChange, PairComparison, RateFinding
 from harness.analysis.definitions import METRICS
-from harness.analysis.estimate import Estimate, Unsupported
+from harness.analysis.estimate import Unsupported
 from harness.analysis.paired import RateChange
-from harness.report.findings import detectable_text, name_of, p_text
-from harness.report.format import DASH, Unit, cell, count, decimal, missing, quantity
-from harness.report.view import ComparisonView
+from harness.report.findings import (
+    detectable_text,
+    finding_text,
+    p_text,
+    statement_of,
+    title_of,
+    typical_of,
+    with_proviso,
+)
+from harness.report.format import DASH, Unit, cell, count, missing
+from harness.report.view import ComparisonView, PairedPoint
 
-__all__ = ["comparison_answer", "comparison_views"]
+__all__ = ["comparison_answer", "comparison_notes", "comparison_views"]
 
 
-def _finding_view(
-    pair: PairComparison,
-    metric: str,
-    label: str,
-    found: MetricChange | RateFinding,
+def _view(
+    pair: PairComparison, found: MetricChange | RateFinding, label: str = ""
 ) -> ComparisonView:
-    """Return one line of a comparison that was made elsewhere; it has no points to draw."""
-    rate = isinstance(found, RateFinding)
-    title = "Failed trials" if metric == "failures" else METRICS[metric].title
-    name = f"{title}, {label}" if label else title
-    mine, theirs = (name_of(each, found.emulated) for each in (pair.candidate, pair.reference))
+    metric = found.rate if isinstance(found, RateFinding) else found.metric
     change = found.change
-    if isinstance(change, Unsupported):
-        return ComparisonView(
-            metric=metric,
-            name=name,
-            reference=pair.reference,
-            candidate=pair.candidate,
-            statement=f"{name}: not comparable, {change.reason}.",
-            difference=cell(change, Unit.RATE),
-            ratio=missing(change.reason),
-            p_value=DASH,
-            detectable=DASH,
-            points=(),
-            unit="",
-            detected=False,
-            emulated=found.emulated,
-        )
-    reciprocal = isinstance(found, MetricChange) and found.reciprocal
-    unit = Unit.RATE if rate else Unit(METRICS[metric].unit)
-    detected = found.finding in {"faster", "slower"}
-    if isinstance(change, RateChange):
-        detectable = detectable_text("wer", change)
-        statement = f"{name}: no detectable difference; this run would have seen {detectable}."
-        if detected:
-            by = f"{decimal(abs(change.difference.point) * 100, 1)} points"
-            less, more = (mine, theirs) if found.finding == "faster" else (theirs, mine)
-            statement = f"{name}: {by} fewer with {less} than with {more}."
-    else:
-        detectable = detectable_text(metric, change)
-        statement = f"{name}: no detectable difference; this run would have seen {detectable}."
-        if detected:
-            fast, slow = (mine, theirs) if found.finding == "faster" else (theirs, mine)
-            difference = change.difference
-            by = (
-                f"{quantity(abs(difference.point), unit)} "
-                if isinstance(difference, Estimate) and not reciprocal
-                else ""
-            )
-            verb = f"answers {by}sooner" if metric == "response" else f"is {by}faster"
-            statement = f"{name}: {fast} {verb} than {slow}."
-    return ComparisonView(
+    plain = ComparisonView(
         metric=metric,
-        name=name,
+        name=title_of(found, label),
         reference=pair.reference,
         candidate=pair.candidate,
-        statement=statement,
-        # A reciprocal's difference (seconds for each token) has no place in this column.
-        difference=missing("compared by its reciprocal: see the ratio")
-        if reciprocal
-        else cell(change.difference, unit, emulated=found.emulated, signed=True),
+        statement=statement_of(pair, found, label),
+        difference=missing("not comparable"),
+        ratio=missing("not comparable"),
+        p_value=DASH if found.p is None else p_text(found.p),
+        detectable=DASH,
+        points=(),
+        unit="",
+        detected=found.finding in {"faster", "slower"},
+        emulated=found.emulated,
+        finding=finding_text(found),
+    )
+    if isinstance(change, Unsupported):
+        return replace(plain, difference=cell(change, Unit.RATE), ratio=missing(change.reason))
+    unit = Unit.RATE if isinstance(found, RateFinding) else Unit(METRICS[metric].unit)
+    difference = cell(change.difference, unit, emulated=found.emulated, signed=True)
+    points: tuple[PairedPoint, ...] = ()
+    if isinstance(found, MetricChange):
+        points = tuple(PairedPoint(name, value) for name, value in found.points)
+        if found.reciprocal:
+            # A reciprocal's difference (seconds for each token) has no place in this column.
+            difference = missing("compared by its reciprocal: see the ratio")
+    return replace(
+        plain,
+        difference=difference,
         ratio=missing("a rate is compared by its difference")
         if isinstance(change, RateChange)
         else cell(change.ratio, Unit.RATIO, emulated=found.emulated),
-        p_value=DASH if found.p is None else p_text(found.p),
-        detectable=detectable,
-        points=(),
+        detectable=detectable_text(metric, change),
+        points=points,
         unit=unit.value,
-        detected=detected,
-        emulated=found.emulated,
     )
 
 
-def comparison_views(comparison: Comparison) -> tuple[ComparisonView, ...]:
-    """Return what a comparison found, pair by pair, ready to be shown."""
-    views = []
-    for pair in comparison.pairs:
-        for found in pair.metrics:
-            label = "typical" if found.share == 0.5 else f"p{100 * found.share:g}"
-            views.append(_finding_view(pair, found.metric, label, found))
-        if pair.correct is not None:
-            turns = " and ".join(count(each) for each in pair.correct_turns)
-            views.append(
-                _finding_view(pair, "response", f"correct turns only ({turns})", pair.correct)
-            )
-        views += [_finding_view(pair, each.rate, "", each) for each in pair.rates]
-    return tuple(views)
+def _lines(pair: PairComparison) -> Iterator[ComparisonView]:
+    correct = " and ".join(count(each) for each in pair.correct_turns)
+    for found in pair.metrics:
+        # What the trials cannot carry is one note, not a line for each metric.
+        if found.share == 0.5 or not isinstance(found.change, Unsupported):
+            yield _view(pair, found)
+        if found.share != 0.5 and pair.correct is not None and pair.correct.metric == found.metric:
+            yield _view(pair, pair.correct, f"correct turns only ({correct})")
+    for rate in pair.rates:
+        yield _view(pair, rate)
+
+
+def comparison_views(
+    comparison: Comparison, *, leading: str | None = None
+) -> tuple[ComparisonView, ...]:
+    """Return what a comparison found, pair by pair, ready to be shown.
+
+    Args:
+        comparison: the candidates of a run, the values of a setting, or two runs.
+        leading: the metric that decides, whose lines then come first.
+    """
+    views = [view for pair in comparison.pairs for view in _lines(pair)]
+    return tuple(sorted(views, key=lambda each: leading is not None and each.metric != leading))
+
+
+def comparison_notes(comparison: Comparison) -> tuple[str, ...]:
+    """Return what must be known beside the lines: what was not compared and why, and the family."""
+    notes = [
+        f"no p{100 * each.share:g}: {each.change.reason}"
+        for pair in comparison.pairs
+        for each in pair.metrics
+        if each.share != 0.5 and isinstance(each.change, Unsupported)
+    ]
+    notes += [f"not compared: {line}" for pair in comparison.pairs for line in pair.refused]
+    notes += [f"left out: {line}" for line in comparison.left_out]
+    family = (
+        f"p, and what could have been seen, are corrected over {count(comparison.family)} tests "
+        "(Holm): every pair and metric here; each interval stands for itself"
+    )
+    return (*dict.fromkeys(notes), family)
 
 
 def comparison_answer(comparison: Comparison) -> tuple[str, tuple[str, ...]]:
@@ -107,15 +114,14 @@ def comparison_answer(comparison: Comparison) -> tuple[str, tuple[str, ...]]:
     leading = []
     for pair in comparison.pairs:
         typical = [each for each in pair.metrics if each.share == 0.5]
-        deciding = next((each for each in typical if each.metric == "response"), None)
-        chosen = deciding or next(iter(typical), None)
+        chosen = typical_of(pair, "response") or next(iter(typical), None)
         if chosen is not None:
-            leading.append(_finding_view(pair, chosen.metric, "typical", chosen).statement)
+            leading.append(with_proviso(pair, chosen))
     words = [
-        _finding_view(pair, each.rate, "", each).statement
+        statement_of(pair, each)
         for pair in comparison.pairs
         for each in pair.rates
-        if each.rate == "wer"
+        if each.rate != "failures"
     ]
     refused = [each for pair in comparison.pairs for each in pair.refused]
     lines = [*leading[1:], *words, *refused, *comparison.left_out]

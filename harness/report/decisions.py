@@ -4,19 +4,27 @@ The tables are the same in the terminal, in Markdown and on the page.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 
 from harness.analysis.combine import Composition
 from harness.analysis.definitions import METRICS
 from harness.analysis.estimate import Estimate, Statistic, Unsupported
 from harness.analysis.pareto import Contender, Standing
 from harness.analysis.plan import TrialPlan
+from harness.analysis.standings import CorrectTurns
 from harness.analysis.whatif import WhatIf
 from harness.report.format import Cell, Unit, cell, count, decimal, missing, percent, plural
 from harness.report.view import PlainTable
 
-__all__ = ["composition_table", "pareto_table", "plan_table", "whatif_table"]
+__all__ = ["composition_table", "pareto_table", "plan_table", "standing_text", "whatif_table"]
 
-_OBJECTIVES = {"failures": "Failures", "wer": "Word error rate", "cost": "Cost of a trial"}
+_OBJECTIVES = {
+    "failures": "Failures",
+    "wer": "Word error rate",
+    "tts_wer": "Reply word error rate",
+    "cost": "Cost of a trial",
+}
 _PARTS = 3
 _EMULATED = "Profiles are compared, not models: no real model wins."
 
@@ -24,11 +32,17 @@ _EMULATED = "Profiles are compared, not models: no real model wins."
 def _objective(key: str, value: Statistic, *, emulated: bool) -> Cell:
     if key == "cost" and isinstance(value, Estimate):
         return Cell(text=decimal(value.point, 5), value=value.point, emulated=emulated)
-    unit = Unit.RATE if key in {"failures", "wer"} else Unit(METRICS[key].unit)
+    unit = Unit.RATE if key == "failures" else Unit(METRICS[key].unit)
     return cell(value, unit, emulated=emulated)
 
 
-def _standing(standing: Standing) -> str:
+def _correct(found: CorrectTurns, *, emulated: bool) -> Cell:
+    shown = cell(found.p50, Unit.MILLISECONDS, emulated=emulated)
+    return replace(shown, text=f"{shown.text} ({count(found.correct)} of {count(found.turns)})")
+
+
+def standing_text(standing: Standing) -> str:
+    """Return where a candidate stands, and how sure that is."""
     if standing.surely_dominated_by:
         return f"dominated beyond doubt by {', '.join(standing.surely_dominated_by)}"
     if standing.dominated_by:
@@ -37,23 +51,41 @@ def _standing(standing: Standing) -> str:
 
 
 def pareto_table(
-    contenders: Sequence[Contender], standings: Sequence[Standing], *, emulated: bool
+    contenders: Sequence[Contender],
+    standings: Sequence[Standing],
+    *,
+    emulated: bool,
+    correct: Mapping[str, CorrectTurns] = MappingProxyType({}),
 ) -> PlainTable:
-    """Return each candidate's latency, failures, word errors and cost, and where it stands."""
+    """Return each candidate's latency, failures, word errors and cost, and where it stands.
+
+    Args:
+        contenders: with their objectives.
+        standings: in the same order.
+        emulated: of gateway profiles.
+        correct: the latency of correct turns alone, by candidate.
+    """
     keys = tuple(contenders[0].objectives) if contenders else ()
     titles = [_OBJECTIVES.get(key) or f"{METRICS[key].title}, p50" for key in keys]
     note = (
         "On the front: no other candidate is at least as good in everything and better in one. "
         "Dominated beyond doubt: the intervals say so too."
     )
+    if correct:
+        note += (
+            " Of correct turns: the same latency where nothing failed, the WER lay within the "
+            "suite's limit and every slot was heard; the comparison pairs them where both sides "
+            "were correct."
+        )
     return PlainTable(
         title="Who is worth having",
-        columns=("Candidate", *titles, "Standing"),
+        columns=("Candidate", *titles, *(["Of correct turns"] if correct else []), "Standing"),
         rows=tuple(
             (
                 each.name,
                 *(_objective(key, each.objectives[key], emulated=emulated) for key in keys),
-                _standing(standing),
+                *([_correct(correct[each.name], emulated=emulated)] if correct else []),
+                standing_text(standing),
             )
             for each, standing in zip(contenders, standings, strict=True)
         ),

@@ -1,71 +1,44 @@
-"""Candidates against each other, and the finding in words."""
+"""What a comparison found, in words: who is faster, by how much, and what stands against it."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
 
-import numpy as np
-
+from harness.analysis.comparison import (
+    Comparison,
+    MetricChange,
+    PairComparison,
+    RateFinding,
+)
 from harness.analysis.definitions import METRICS
 from harness.analysis.estimate import Estimate, Statistic, TimedOut, Unsupported
-from harness.analysis.paired import Change, RateChange, compare, compare_rates, holm
-from harness.analysis.quantile import quantile
-from harness.analysis.samples import Row, cluster_of, sample_of
-from harness.analysis.transcript import NoTranscript, Score
+from harness.analysis.paired import Change, RateChange
 from harness.report.format import (
     Unit,
     cell,
     decimal,
     interval,
-    missing,
     percent,
     quantity,
 )
-from harness.report.view import ComparisonView, PairedPoint, WaterfallView
+from harness.report.view import WaterfallView
 
 __all__ = [
-    "LEVEL",
-    "Found",
-    "compare_all",
+    "between",
     "describe_time",
     "detectable_text",
+    "finding_text",
     "headline_answer",
     "name_of",
     "p_text",
+    "proviso",
+    "statement_of",
+    "title_of",
+    "typical_of",
+    "with_proviso",
 ]
 
-LEVEL = 0.05
-COMPARED = (
-    "response",
-    "stt_final",
-    "stt_finalize",
-    "llm_ttft",
-    "tts_first_byte",
-    "tts_first_audible",
-    "wer",
-)
-MOST_PAIRS = 12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """A comparison with what its sentence needs.
-
-    Attributes:
-        metric: what was compared.
-        faster, slower: names; the first has the smaller point.
-        change: of the first against the second.
-        p: corrected over all comparisons of the run.
-        view: as shown.
-    """
-
-    metric: str
-    faster: str
-    slower: str
-    change: Change | RateChange
-    p: float
-    view: ComparisonView
+_FEWER = {"faster": "fewer", "slower": "more"}
+_RATE_TITLES = {"failures": "Failed trials"}
 
 
 def p_text(p: float) -> str:
@@ -88,115 +61,18 @@ def _inside(title: str) -> str:
     return title if title[1:2].isupper() else title[:1].lower() + title[1:]
 
 
-def _rates(rows: Sequence[Row]) -> tuple[list[float], list[float], list[int]]:
-    errors, words, clusters = [], [], []
-    for row in rows:
-        found = row.words
-        if row.utterance.expect == "none" or not isinstance(found, Score | NoTranscript):
-            continue
-        if found.unit != "word" or found.reference_units == 0:
-            continue
-        # A turn without a transcript got every word wrong.
-        missed = found.errors if isinstance(found, Score) else found.reference_units
-        errors.append(float(missed))
-        words.append(float(found.reference_units))
-        clusters.append(cluster_of(row.utterance.id))
-    return errors, words, clusters
+def title_of(found: MetricChange | RateFinding, label: str = "") -> str:
+    """Return what was compared: the metric's title, and which statistic of it."""
+    if isinstance(found, RateFinding):
+        return _RATE_TITLES.get(found.rate) or METRICS[found.rate].title
+    share = "typical" if found.share == 0.5 else f"p{100 * found.share:g}"
+    return f"{METRICS[found.metric].title}, {label or share}"
 
 
-def _points(metric: str, ours: Sequence[Row], theirs: Sequence[Row]) -> tuple[PairedPoint, ...]:
-    """Return for each utterance the difference of medians; failures rank last."""
-
-    def medians(rows: Sequence[Row]) -> dict[str, float]:
-        values: dict[str, list[float]] = {}
-        for row in rows:
-            value = row.value(metric)
-            if value is not None:
-                values.setdefault(row.utterance.id, []).append(value)
-        return {name: float(np.median(found)) for name, found in values.items()}
-
-    left, right = medians(ours), medians(theirs)
-    return tuple(
-        PairedPoint(name, left[name] - right[name]) for name in sorted(left.keys() & right.keys())
-    )
-
-
-def _pair(
-    metric: str, ours: Sequence[Row], theirs: Sequence[Row], confidence: float
-) -> Change | RateChange | Unsupported:
-    if metric == "wer":
-        left, right = _rates(ours), _rates(theirs)
-        if not left[0] or not right[0]:
-            return Unsupported(
-                reason="no words were scored",
-                needed=0,
-                n=0,
-                effective_n=0.0,
-                failures=0,
-                observed=None,
-            )
-        return compare_rates(left, right, confidence=confidence)
-    return compare(sample_of(metric, ours), sample_of(metric, theirs), confidence=confidence)
-
-
-def _gap_of(change: Change | RateChange) -> float:
-    """Return the signed difference, for putting the faster one first; failures are slowest."""
-    if isinstance(change.difference, Estimate):
-        return change.difference.point
-    return math.inf if isinstance(change.difference, TimedOut) else 0.0
-
-
-def _middle(metric: str, rows: Sequence[Row]) -> float:
-    """Return a median to put the faster candidate first by; failures are slowest."""
-    if metric == "wer":
-        errors, words, _ = _rates(rows)
-        return sum(errors) / sum(words) if words else math.inf
-    sample = sample_of(metric, rows)
-    return quantile(sample.ranked, 0.5) if sample.n else math.inf
-
-
-def compare_all(
-    rows: Mapping[str, Sequence[Row]],
-    emulated: Mapping[str, frozenset[str]],
-    *,
-    confidence: float = 0.95,
-) -> tuple[Found, ...]:
-    """Compare every pair of candidates, or each with the first where there are many.
-
-    Args:
-        rows: the counted trials of each candidate, measured; in the suite's order.
-        emulated: for each candidate the metrics that are EMULATED.
-        confidence: of the intervals; p-values are corrected over all comparisons (Holm).
-    """
-    names = list(rows)
-    pairs = list(combinations(names, 2))
-    if len(pairs) > MOST_PAIRS:
-        pairs = [(names[0], other) for other in names[1:]]
-    raw: list[tuple[str, str, str, Change | RateChange]] = []
-    for metric in COMPARED:
-        for first, second in pairs:
-            if not all(any(r.value(metric) is not None for r in rows[n]) for n in (first, second)):
-                continue
-            ours, theirs = sorted((first, second), key=lambda name: _middle(metric, rows[name]))
-            change = _pair(metric, rows[ours], rows[theirs], confidence)
-            if not isinstance(change, Unsupported) and _gap_of(change) > 0:
-                # The typical pair says otherwise than the medians.
-                ours, theirs = theirs, ours
-                change = _pair(metric, rows[ours], rows[theirs], confidence)
-            if not isinstance(change, Unsupported):
-                raw.append((metric, ours, theirs, change))
-    corrected = holm([each[3].p_value for each in raw])
-    return tuple(
-        Found(
-            metric=metric,
-            faster=ours,
-            slower=theirs,
-            change=change,
-            p=p,
-            view=_view(metric, ours, theirs, change, p=p, rows=rows, emulated=emulated),
-        )
-        for (metric, ours, theirs, change), p in zip(raw, corrected, strict=True)
-    )
+def finding_text(found: MetricChange | RateFinding) -> str:
+    """Return the finding in a word or two: "faster", "fewer", "no detectable difference"."""
+    counted = isinstance(found, RateFinding) or METRICS[found.metric].unit == "count"
+    return _FEWER.get(found.finding, found.finding) if counted else found.finding
 
 
 def detectable_text(metric: str, change: Change | RateChange) -> str:
@@ -207,66 +83,112 @@ def detectable_text(metric: str, change: Change | RateChange) -> str:
         return f"{decimal(change.detectable * 100, 1)} points"
     if math.isinf(change.detectable_ratio):
         return "none at all"
-    more = "slower" if METRICS[metric].unit == "ms" else "more"
+    more = "slower" if METRICS[metric].unit in {"ms", "tokens/s"} else "more"
     return f"{percent(change.detectable_ratio - 1, 0)} {more}"
 
 
-def _statement(
-    metric: str, ours: str, theirs: str, change: Change | RateChange, detected: bool
-) -> str:
-    title = METRICS[metric].title
-    if not detected:
-        return (
-            f"No detectable difference in {_inside(title)} between {ours} and {theirs}: "
-            f"this run would have seen {detectable_text(metric, change)}."
-        )
-    difference = change.difference
-    if isinstance(change, RateChange):
-        assert isinstance(difference, Estimate)
-        by = f"{decimal(abs(difference.point) * 100, 1)} points"
-        return f"{_capital(ours)} gets fewer words wrong than {theirs}: {by} of WER."
+def _by(found: MetricChange | RateFinding) -> str:
+    """Return how far apart the sides are, with its unit; "" where no number says it."""
+    difference = found.change.difference if not isinstance(found.change, Unsupported) else None
     if not isinstance(difference, Estimate):
-        return f"{_capital(theirs)} times out where {ours} still answers ({_inside(title)})."
-    by = quantity(abs(difference.point), Unit(METRICS[metric].unit))
-    if metric == "response":
-        return f"{_capital(ours)} answers {by} sooner than {theirs}."
-    return f"{title}: {ours} is {by} faster than {theirs}."
+        return ""
+    if isinstance(found, RateFinding):
+        return f"{decimal(abs(difference.point) * 100, 1)} points"
+    if found.reciprocal:
+        return ""
+    return quantity(abs(difference.point), Unit(METRICS[found.metric].unit))
 
 
-def _view(
-    metric: str,
-    ours: str,
-    theirs: str,
-    change: Change | RateChange,
-    *,
-    p: float,
-    rows: Mapping[str, Sequence[Row]],
-    emulated: Mapping[str, frozenset[str]],
-) -> ComparisonView:
-    unit = Unit(METRICS[metric].unit)
-    here = {name: metric in emulated[name] for name in (ours, theirs)}
-    either = any(here.values())
-    detected = p < LEVEL
-    ratio: Statistic | None = None if isinstance(change, RateChange) else change.ratio
-    return ComparisonView(
-        metric=metric,
-        name=METRICS[metric].title,
-        reference=theirs,
-        candidate=ours,
-        statement=_statement(
-            metric, name_of(ours, here[ours]), name_of(theirs, here[theirs]), change, detected
-        ),
-        difference=cell(change.difference, unit, emulated=either, signed=True),
-        ratio=missing("a rate is compared by its difference")
-        if ratio is None
-        else cell(ratio, Unit.RATIO, emulated=either),
-        p_value=p_text(p),
-        detectable=detectable_text(metric, change),
-        points=_points(metric, rows[ours], rows[theirs]),
-        unit=unit.value,
-        detected=detected,
-        emulated=either,
+def statement_of(pair: PairComparison, found: MetricChange | RateFinding, label: str = "") -> str:
+    """Return a finding in one sentence; emulated sides are called by their profiles."""
+    mine, theirs = (name_of(each, found.emulated) for each in (pair.candidate, pair.reference))
+    title = title_of(found, label)
+    if isinstance(found.change, Unsupported):
+        return f"{title}: not comparable, {found.change.reason}."
+    if found.finding not in {"faster", "slower"}:
+        metric = found.rate if isinstance(found, RateFinding) else found.metric
+        seen = detectable_text(metric, found.change)
+        what = _inside(title).removesuffix(", typical")
+        return (
+            f"No detectable difference in {what} between {mine} and {theirs}: "
+            f"this run would have seen {seen}."
+        )
+    best, worst = (mine, theirs) if found.finding == "faster" else (theirs, mine)
+    if isinstance(found, RateFinding):
+        if found.rate == "failures":
+            return f"{title}: {_by(found)} fewer with {best} than with {worst}."
+        what = "gets fewer words wrong" if found.rate == "wer" else "is understood better"
+        return f"{_capital(best)} {what} than {worst}: {_by(found)} of {title.lower()}."
+    if not isinstance(found.change.difference, Estimate):
+        return f"{_capital(worst)} times out where {best} still answers ({_inside(title)})."
+    by = _by(found)
+    if found.metric == "response" and found.share == 0.5 and not label:
+        return f"{_capital(best)} answers {by} sooner than {worst}."
+    unit = METRICS[found.metric].unit
+    if unit == "count":
+        return f"{title}: {by} fewer with {best} than with {worst}."
+    word = "lower" if unit == "ratio" else "faster"
+    return f"{title}: {best} is {f'{by} ' if by else ''}{word} than {worst}."
+
+
+def between(comparison: Comparison, one: str, other: str) -> PairComparison | None:
+    """Return the pair of two sides, whichever was the reference; None where it was not asked."""
+    return next(
+        (each for each in comparison.pairs if {each.candidate, each.reference} == {one, other}),
+        None,
     )
+
+
+def typical_of(pair: PairComparison, metric: str) -> MetricChange | None:
+    """Return the typical change of a metric; None where it was not compared."""
+    return next(
+        (each for each in pair.metrics if each.metric == metric and each.share == 0.5), None
+    )
+
+
+def proviso(pair: PairComparison, leading: MetricChange) -> str:
+    """Return what keeps the faster side of a pair from being the winner; "" where nothing does.
+
+    More words misheard, more failures, or no lead where both sides were correct: a fast wrong
+    answer is no better answer.
+    """
+    if leading.finding not in {"faster", "slower"}:
+        return ""
+    worse = "slower" if leading.finding == "faster" else "faster"
+    against = []
+    for each in pair.rates:
+        if each.finding != worse:
+            continue
+        if each.rate == "failures":
+            against.append(f"fails more often ({_by(each)})")
+        elif each.rate == "wer":
+            against.append(f"gets more words wrong ({_by(each)})")
+        else:
+            against.append(f"is harder to understand ({_by(each)})")
+    correct = pair.correct
+    if (
+        correct is not None
+        and correct.metric == leading.metric
+        and correct.finding != leading.finding
+        and min(pair.correct_turns) < max(pair.trials)
+    ):
+        unsure = isinstance(correct.change, Unsupported) or correct.finding != worse
+        against.append(
+            "shows no lead over the turns that both got right"
+            if unsure
+            else "is slower over the turns that both got right"
+        )
+    if not against:
+        return ""
+    listed = against[0] if len(against) == 1 else f"{', '.join(against[:-1])} and {against[-1]}"
+    return f"but it {listed}: speed alone does not make it the better one"
+
+
+def with_proviso(pair: PairComparison, leading: MetricChange) -> str:
+    """Return the leading finding of a pair as a sentence, with what stands against it."""
+    said = statement_of(pair, leading)
+    against = proviso(pair, leading)
+    return f"{said.removesuffix('.')}, {against}." if against else said
 
 
 def describe_time(waterfalls: Sequence[WaterfallView], names: Sequence[str]) -> str:
@@ -290,7 +212,7 @@ def describe_time(waterfalls: Sequence[WaterfallView], names: Sequence[str]) -> 
 
 
 def headline_answer(
-    found: Sequence[Found],
+    comparison: Comparison | None,
     order: Sequence[tuple[str, Statistic]],
     emulated: Mapping[str, frozenset[str]],
     metric: str,
@@ -298,7 +220,7 @@ def headline_answer(
     """Return the finding in one sentence, and sentences that carry it.
 
     Args:
-        found: all comparisons.
+        comparison: of all candidates; None where there is nothing to compare.
         order: candidates with the p50 of ``metric``, the fastest first.
         emulated: for each candidate the metrics that are EMULATED.
         metric: what decides: the response, or what the driver measures in its place.
@@ -320,49 +242,38 @@ def headline_answer(
             return f"Half of the trials of {name} failed or timed out.", []
         return f"Too few trials to say how fast {name} is.", [f"{value.reason}."]
     second = order[1][0]
-    pair = next(
-        (
-            each
-            for each in found
-            if each.metric == metric and {each.faster, each.slower} == {best, second}
-        ),
-        None,
-    )
-    if pair is None:
-        return f"Too few trials to compare {best} with {second}.", []
-    sentence = pair.view.statement
-    if not pair.view.detected:
+    pair = None if comparison is None else between(comparison, best, second)
+    leading = None if pair is None else typical_of(pair, metric)
+    if comparison is None or pair is None or leading is None:
+        return f"{best} and {second} were not compared with each other.", []
+    if isinstance(leading.change, Unsupported):
+        return f"Too few trials to compare {best} with {second}.", [f"{leading.change.reason}."]
+    detected = leading.finding in {"faster", "slower"}
+    sentence = with_proviso(pair, leading)
+    if not detected:
         sentence = f"No detectable difference between {name} and "
         sentence += f"{name_of(second, metric in emulated[second])}."
     support = []
-    difference = pair.change.difference
-    if isinstance(difference, Estimate):
+    difference = leading.change.difference
+    if isinstance(difference, Estimate) and leading.p is not None:
         around = interval(difference.low, difference.high, unit, difference.point)
+        shown = cell(difference, unit, signed=True)
         relative = ""
-        if isinstance(pair.change, Change) and isinstance(pair.change.ratio, Estimate):
-            relative = f", a ratio of {decimal(pair.change.ratio.point, 2)}"
+        if isinstance(leading.change.ratio, Estimate):
+            relative = f", a ratio of {decimal(leading.change.ratio.point, 2)}"
         support.append(
-            f"{title}: {pair.view.difference.text} ({percent(difference.confidence, 0)} interval "
-            f"{around}){relative}, p {_equals(pair.view.p_value)} over "
-            f"{pair.change.utterances} utterances that both were played."
+            f"{title}, {pair.candidate} against {pair.reference}: {shown.text} "
+            f"({percent(difference.confidence, 0)} interval {around}){relative}, p "
+            f"{_equals(p_text(leading.p))} over {leading.change.utterances} recordings that both "
+            f"heard, corrected over {comparison.family} tests."
         )
-    if not pair.view.detected:
-        support.append(
-            f"The smallest change that this run could have seen: {pair.view.detectable}."
-        )
+    if not detected:
+        seen = detectable_text(metric, leading.change)
+        support.append(f"The smallest change that this run could have seen: {seen}.")
     if len(order) > 2:
         others = ", ".join(each for each, _ in order[2:])
         support.append(f"Behind them, in this order: {others}.")
-    words = next(
-        (
-            each
-            for each in found
-            if each.metric == "wer" and {each.faster, each.slower} == {best, second}
-        ),
-        None,
-    )
-    if words is not None and metric != "wer":
-        support.append(words.view.statement)
+    support.extend(statement_of(pair, each) for each in pair.rates if each.rate == "wer")
     return sentence, support
 
 

@@ -131,19 +131,23 @@ def render_markdown(view: ReportView, *, link: str = "") -> str:
     lines += _time(view)
     if view.comparisons:
         lines += _table(
-            ["Compared", "Difference", "Ratio", "p", "Could have seen"],
+            ["Compared", "Candidate", "against", "Difference", "Ratio", "p", "Could have seen", ""],
             [
                 [
-                    escape_markdown(f"{each.name}: {each.statement}")
-                    + (" EMULATED" if each.emulated else ""),
+                    escape_markdown(each.name),
+                    escape_markdown(each.candidate) + (" EMULATED" if each.emulated else ""),
+                    escape_markdown(each.reference),
                     _cell(each.difference),
                     _cell(each.ratio),
                     escape_markdown(each.p_value),
                     escape_markdown(each.detectable),
+                    escape_markdown(each.finding),
                 ]
                 for each in view.comparisons
             ],
         )
+        lines += [f"- {escape_markdown(line)}" for line in view.comparison_notes]
+        lines += [""] if view.comparison_notes else []
     if view.word_error_totals is not None:
         lines += _plain(view.word_error_totals)
     if view.failures:

@@ -178,7 +178,8 @@ def page_data(view: ReportView) -> dict[str, Any]:
                 "y": _coordinate(point.error),
                 "front": point.on_front,
                 "tip": f"{view.candidates[point.candidate].name}\n{point.latency.text} "
-                f"({point.latency.interval})\nWER {point.error.text} ({point.error.interval})",
+                f"({point.latency.interval})\nWER {point.error.text} ({point.error.interval})"
+                + (f"\n{point.standing}" if point.standing else ""),
             }
             for point in view.pareto
             if point.latency.value is not None

@@ -46,6 +46,14 @@ _KIND_SIGNS = {
     BarKind.WAIT: "░",
     BarKind.UNATTRIBUTED: "?",
 }
+_FINDING_STYLES = {
+    "faster": "bold green",
+    "fewer": "bold green",
+    "slower": "bold red",
+    "more": "bold red",
+    "no detectable difference": "dim",
+    "not comparable": "dim",
+}
 _VERDICT_STYLES = {
     VerdictKind.PASS: "bold green",
     VerdictKind.FAIL: "bold red",
@@ -210,27 +218,20 @@ def time_table(view: ReportView, *, width: int = 44) -> Table:
 
 
 def comparison_table(view: Sequence[ComparisonView]) -> Table:
-    """Return comparisons, one line each; what could not be told from chance is dim."""
+    """Return the comparisons of one pair, one line each; what chance could explain is dim."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("Metric", style="bold")
-    table.add_column("Candidate against reference")
     for name in ("Difference", "Ratio", "p", "Could have seen"):
         table.add_column(name, justify="right")
-    before = ""
+    table.add_column("Finding")
     for each in view:
-        sides = _safe(f"{each.candidate} against {each.reference}")
-        if each.emulated:
-            sides.append(" ")
-            sides.append("EMULATED", style=EMULATED)
-        repeated = sides.plain == before
-        before = sides.plain
         table.add_row(
             _safe(each.name),
-            "" if repeated else sides,
             _cell(each.difference),
             _cell(each.ratio),
             Text(each.p_value, style="bold" if each.detected else "dim"),
             Text(each.detectable, style="dim"),
+            Text(each.finding, style=_FINDING_STYLES.get(each.finding, "")),
         )
     return table
 

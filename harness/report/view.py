@@ -228,6 +228,8 @@ class ComparisonView:
         points: one for each utterance, in the metric's unit.
         unit: of the points.
         detected: whether the difference is beyond chance.
+        emulated: a gateway profile stood behind either side.
+        finding: in a word or two: "faster", "fewer", "no detectable difference".
     """
 
     metric: str
@@ -243,16 +245,26 @@ class ComparisonView:
     unit: str
     detected: bool
     emulated: bool = False
+    finding: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LatencyAccuracyPoint:
-    """A candidate in the plane of latency and word errors."""
+    """A candidate in the plane of latency and word errors.
+
+    Attributes:
+        candidate: index of the candidate.
+        latency, error: with intervals.
+        on_front: no other candidate is at least as good in latency, word errors, failures and cost
+            (where it is known), and better in one.
+        standing: how sure that is, in words.
+    """
 
     candidate: int
     latency: Cell
     error: Cell
     on_front: bool
+    standing: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -502,6 +514,7 @@ class ReportView:
         waterfalls: two for each candidate.
         distributions: one for each metric.
         comparisons: one for each pair and metric.
+        comparison_notes: what was not compared and why, and how p was corrected.
         pareto: latency against word errors; empty where words were not scored.
         word_errors: the worst utterances of each candidate.
         word_error_totals: pooled.
@@ -546,3 +559,4 @@ class ReportView:
     confidence: str = "95\u00a0%"
     extra: tuple[PlainTable, ...] = ()
     breakdowns: tuple[PlainTable, ...] = ()
+    comparison_notes: tuple[str, ...] = ()
