@@ -27,6 +27,7 @@ from harness.domain.suite import Suite, Via
 from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.errors import ConfigurationError
 from harness.runner import End, Outcome, run_suite
+from harness.store.barge_ins import store_barge_ins, with_barge_ins
 from harness.store.conditions import store_conditioned
 from harness.store.environment import collect_environment, missing_keys, redact
 from harness.store.plans import DatasetSummary, RunPlan
@@ -67,11 +68,21 @@ def run(options: argparse.Namespace) -> int:
     if lacking:
         raise ConfigurationError(lacking)
     _check_endpoints(job.plan.suite)
-    utterances = job.selection.playable(job.plan.suite.conditions)
+    utterances = _playable(job.selection, job.plan)
     if not _confirmed(job, options):
         return MISUSE
     with create_run(job.plan, reports=Path(options.out)) as writer:
         return _perform(writer, job.selection, utterances, options)
+
+
+def _playable(selection: Selection, plan: RunPlan) -> dict[str, PlayableUtterance]:
+    """Decode what is played, with what is said over the replies."""
+    return with_barge_ins(
+        selection.playable(plan.suite.conditions),
+        plan.suite,
+        order=[each.id for each in plan.utterances],
+        seed=plan.seed,
+    )
 
 
 def _check_endpoints(suite: Suite) -> None:
@@ -140,7 +151,7 @@ def _facts(suite: Suite) -> dict[str, Any]:
     used = {
         settings.profile
         for candidate in suite.candidates
-        for settings in (candidate.stt, candidate.llm, candidate.tts)
+        for settings in (candidate.stt, candidate.llm, candidate.tts, candidate.interruption)
         if settings is not None and settings.profile is not None
     }
     found = {}
@@ -221,7 +232,7 @@ def _resume(options: argparse.Namespace) -> int:
             expected = _estimate(plan.suite, missing, selection)
             print_estimate(plan, expected, (), as_json=options.json)
             return 0
-        utterances = selection.playable(plan.suite.conditions)
+        utterances = _playable(selection, plan)
         return _perform(writer, selection, utterances, options)
 
 
@@ -265,7 +276,10 @@ def _perform(
     write_gateway_manifest(
         known,
         {each.id: (selection.origin[each.id], each) for each in plan.utterances},
-        store_conditioned(path, utterances, plan.suite.conditions),
+        [
+            *store_conditioned(path, utterances, plan.suite.conditions),
+            *store_barge_ins(path, plan.suite),
+        ],
     )
     writer.set_status("running", done=len({each.key.order for each in stored}))
     print(f"turnbench: writing {path}", file=sys.stderr)

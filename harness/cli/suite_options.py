@@ -14,6 +14,7 @@ from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from harness.gateway.profile_files import read_profiles
 from harness.gateway.profiles import PROFILES
+from harness.store.barge_ins import with_dataset_hash
 from harness.store.conditions import with_hash
 from harness.store.environment import load_dotenv
 from harness.store.suites import read_suite, suite_path
@@ -110,7 +111,7 @@ def override(suite: Suite, options: argparse.Namespace) -> Suite:
 
 
 def with_hashes(suite: Suite) -> Suite:
-    """Return the suite with the hashes of its conditions' noise recordings.
+    """Return the suite with the hashes of its conditions' noises and its barge-ins' datasets.
 
     Raises:
         ConfigurationError: a line for each that is missing, or no longer the one of the run.
@@ -122,9 +123,15 @@ def with_hashes(suite: Suite) -> Suite:
             conditions.append(with_hash(each))
         except ConfigurationError as error:
             problems.extend(error.problems)
+    barge_ins = []
+    for said in suite.barge_ins:
+        try:
+            barge_ins.append(with_dataset_hash(said))
+        except ConfigurationError as error:
+            problems.extend(error.problems)
     if problems:
         raise ConfigurationError(problems)
-    return dataclasses.replace(suite, conditions=tuple(conditions))
+    return dataclasses.replace(suite, conditions=tuple(conditions), barge_ins=tuple(barge_ins))
 
 
 def _agent_candidate(agent: str, base: Candidate) -> Candidate:

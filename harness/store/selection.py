@@ -18,7 +18,13 @@ from harness.store.manifest import audio_path, read_dataset
 from harness.store.shipped import shipped_folder, shipped_names
 from harness.store.table import nearest
 
-__all__ = ["Selection", "dataset_folder", "readable_audio", "select_utterances"]
+__all__ = [
+    "Selection",
+    "dataset_folder",
+    "playable_of",
+    "readable_audio",
+    "select_utterances",
+]
 
 _COMMON = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".sph"})
 
@@ -59,7 +65,7 @@ class Selection:
             problems.extend(error.problems)
         for utterance in self.utterances:
             try:
-                clean = _playable(self.origin[utterance.id], utterance)
+                clean = playable_of(self.origin[utterance.id], utterance)
             except ConfigurationError as error:
                 problems.extend(error.problems)
                 continue
@@ -197,7 +203,12 @@ def readable_audio(run: Path, dataset: Dataset, utterance: Utterance) -> Path:
     return decoded
 
 
-def _playable(dataset: Dataset, utterance: Utterance) -> PlayableUtterance:
+def playable_of(dataset: Dataset, utterance: Utterance) -> PlayableUtterance:
+    """Decode one utterance.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+    """
     audio = load_audio(audio_path(dataset, utterance), channel=utterance.channel)
     return PlayableUtterance(
         utterance=utterance,
