@@ -80,7 +80,7 @@ def stage_sample(rows: Sequence[Row], third: Third) -> Sample:
             continue
         values.append(0.0 if value is None or broken else value)
         failed.append(broken)
-        clusters.append(cluster_of(row.utterance.id))
+        clusters.append(cluster_of(row.trial.key.recording))
     return Sample.of(values, failed=failed, clusters=clusters)
 
 

@@ -20,13 +20,13 @@ A failure of any part is a failure of the response.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis.estimate import Estimate, Sample, TimedOut, Unsupported
-from harness.analysis.quantile import quantile
+from harness.analysis.quantile import estimate_quantiles, quantile
 from harness.analysis.resample import generator, percentile_interval
 
 __all__ = ["Part", "Prediction", "PredictionError", "predict_response", "prediction_error"]
@@ -141,7 +141,14 @@ def predict_response(
     method = f"sum of {len(parts)} parts drawn by utterance, bootstrap of {clusters} utterances"
     smallest = min(part.spans.n for part in parts)
     quantiles: dict[float, Estimate | TimedOut | Unsupported] = {}
+    unsupported = _unsupported(parts, common, shares, confidence)
     for share, store in zip(shares, results, strict=True):
+        short = unsupported.get(share)
+        if short is not None:
+            point = quantile(ordered, share)
+            seen = None if math.isinf(point) else point
+            quantiles[share] = replace(short, observed=seen)
+            continue
         quantiles[share] = _estimate(
             quantile(ordered, share),
             np.array(store),
@@ -157,6 +164,30 @@ def predict_response(
         utterances=len(common),
         method=method,
     )
+
+
+def _unsupported(
+    parts: Sequence[Part], common: Sequence[int], shares: tuple[float, ...], confidence: float
+) -> dict[float, Unsupported]:
+    """Return the percentiles that a part cannot carry: what is measured so is not predicted finer.
+
+    The rule is that of a measured percentile, of the part with the fewest independent trials.
+    """
+    found: dict[float, Unsupported] = {}
+    for part in parts:
+        keep = np.isin(part.spans.clusters, common) if part.paired else slice(None)
+        spans = Sample.of(
+            part.spans.values[keep],
+            failed=part.spans.failed[keep],
+            clusters=part.spans.clusters[keep],
+        )
+        measured = estimate_quantiles(spans, shares, confidence=confidence)
+        for share, statistic in zip(shares, measured, strict=True):
+            if not isinstance(statistic, Unsupported):
+                continue
+            if share not in found or statistic.effective_n < found[share].effective_n:
+                found[share] = replace(statistic, reason=f"{part.name}: {statistic.reason}")
+    return found
 
 
 def _common_utterances(paired: Sequence[Part]) -> list[int]:
@@ -250,12 +281,18 @@ def _estimate(
 def prediction_error(prediction: Prediction, measured: Sample) -> tuple[PredictionError, ...]:
     """Return the error of a prediction against the combination really run, by percentile.
 
-    Percentiles without a predicted or measured number are left out.
+    Percentiles without a predicted or measured number are left out: among them those that the
+    trials of the combination really run cannot carry.
     """
     errors: list[PredictionError] = []
-    for share, predicted in prediction.quantiles.items():
-        truth = quantile(measured.ranked, share) if measured.n else math.inf
-        if not isinstance(predicted, Estimate) or math.isinf(truth) or truth == 0:
+    shares = tuple(prediction.quantiles)
+    run = estimate_quantiles(measured, shares)
+    for share, found in zip(shares, run, strict=True):
+        predicted = prediction.quantiles[share]
+        if not isinstance(predicted, Estimate) or not isinstance(found, Estimate):
+            continue
+        truth = found.point
+        if truth == 0:
             continue
         high = math.inf if isinstance(predicted.high, TimedOut) else predicted.high
         errors.append(

@@ -144,7 +144,7 @@ def composition_table(
 
 def _errors(found: Composition) -> str:
     if not found.errors:
-        return ""
+        return "" if found.candidate is None else "too few trials to tell"
     own = sum(name == found.candidate for name in (found.stt, found.llm, found.tts))
     if own == _PARTS:
         return "none: all parts are its own"

@@ -94,7 +94,9 @@ class TestCompose:
         assert found.candidate == "gn"
         errors = {each.share: each for each in found.errors}
         assert abs(errors[0.5].relative) < 0.05
-        assert abs(errors[0.95].relative) < 0.15
+        # The parts' own trials carry a p95, those of the combination really run do not.
+        assert isinstance(found.prediction.quantiles[0.95], Estimate)
+        assert 0.95 not in errors
         median = found.prediction.quantiles[0.5]
         assert isinstance(median, Estimate)
         assert median.low < median.point

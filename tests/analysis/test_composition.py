@@ -28,7 +28,7 @@ def p(prediction: Prediction, share: float) -> Estimate:
 def test_constant_parts_add_up() -> None:
     """100 + 250 + 50 is 400 at every percentile, without any doubt."""
     parts = [
-        Part(name=str(ms), spans=Sample.of(np.full(20, ms), clusters=np.arange(20)))
+        Part(name=str(ms), spans=Sample.of(np.full(80, ms), clusters=np.arange(80)))
         for ms in (100.0, 250.0, 50.0)
     ]
     prediction = predict_response(parts)
@@ -78,8 +78,8 @@ def test_the_prediction_finds_the_combination_really_run() -> None:
 
 def test_a_long_question_is_long_for_every_stage() -> None:
     """Pairing by utterance keeps the tail that drawing the stages freely loses."""
-    clusters = np.repeat(np.arange(40), 5)
-    slow = np.where(clusters < 4, 900.0, 100.0) + np.arange(200) * 0.01
+    clusters = np.repeat(np.arange(160), 2)
+    slow = np.where(clusters < 16, 900.0, 100.0) + np.arange(320) * 0.01
     sample = Sample.of(slow, clusters=clusters)
     together = predict_response([Part(name="a", spans=sample), Part(name="b", spans=sample)])
     apart = predict_response(
@@ -90,6 +90,26 @@ def test_a_long_question_is_long_for_every_stage() -> None:
     )
     assert p(together, 0.95).point > 1_700
     assert p(apart, 0.95).point < 1_100
+
+
+def test_a_percentile_is_supported_as_a_measured_one_is() -> None:
+    """With 20 trials of one part no p95 is predicted, however many the other has; the p50 is."""
+    few = Part(name="llm", spans=Sample.of(np.arange(20.0), clusters=np.arange(20)))
+    many = Part(name="tts", spans=spans(1, 100, utterances=20, repeats=50))
+    found = predict_response([few, many], resamples=50)
+    assert isinstance(found.quantiles[0.5], Estimate)
+    tail = found.quantiles[0.95]
+    assert isinstance(tail, Unsupported)
+    assert tail.needed == 72
+    assert tail.reason == "llm: p95 needs 72 independent trials, these are worth 20"
+    assert isinstance(tail.observed, float)
+
+
+def test_an_error_needs_trials_too() -> None:
+    """Against ten trials of the combination the p50 has an error and the p95 has none."""
+    parts = [Part(name="a", spans=Sample.of(np.arange(1.0, 101.0), clusters=np.arange(100)))]
+    errors = prediction_error(predict_response(parts), Sample.of(np.arange(45.0, 55.0)))
+    assert [each.share for each in errors] == [0.5]
 
 
 def test_a_failure_of_any_part_fails_the_response() -> None:
