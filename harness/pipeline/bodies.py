@@ -71,7 +71,11 @@ class ChatBody:
 
 @dataclass(slots=True)
 class SpeechBody:
-    """A synthesis response, read."""
+    """A synthesis response, read.
+
+    ``early`` counts what came before it had been asked for; ``container`` tells that the events'
+    audio is no bare samples.
+    """
 
     header: Stamp | None = None
     first_audio: Stamp | None = None
@@ -80,9 +84,11 @@ class SpeechBody:
     arrivals: list[tuple[Stamp, int]] = field(default_factory=list)
     size: int = 0
     malformed: int = 0
+    early: int = 0
     error: str | None = None
     usage: dict[str, Any] = field(default_factory=dict)
     events: bool = False
+    container: bool = False
     done: bool = False
 
 
@@ -118,7 +124,8 @@ def _event(data: bytes) -> dict[str, Any] | None:
     if len(data) > _LARGEST_EVENT:
         return None
     try:
-        value = json.loads(data)
+        # Decoded first: given bytes, json takes half a character for a whole one.
+        value = json.loads(data.decode())
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -269,6 +276,8 @@ def _read_speko_chat(exchange: Exchange, body: ChatBody) -> None:
 
 
 _WAV_HEADER = 44
+_CONTAINERS = (b"RIFF", b"ID3", b"OggS", b"fLaC", b"\xff\xf1", b"\xff\xf3", b"\xff\xfb")
+"""How WAV, MP3, Opus, FLAC and AAC begin."""
 
 
 def read_speech(exchange: Exchange) -> SpeechBody:
@@ -326,11 +335,13 @@ def _read_speech_events(exchange: Exchange, body: SpeechBody) -> None:
                 body.malformed += 1
                 continue
             try:
-                size = len(base64.b64decode(audio, validate=True))
+                samples = base64.b64decode(audio, validate=True)
             except (binascii.Error, ValueError):
                 body.malformed += 1
                 continue
-            if size:
-                body.arrivals.append((at, size))
+            if samples and not body.arrivals:
+                body.container = samples.startswith(_CONTAINERS)
+            if samples:
+                body.arrivals.append((at, len(samples)))
         if isinstance(event.get("usage"), dict):
             body.usage = scalars(event["usage"])

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 import httpx2
+
 from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import Attempt, Connection, Failure, Wait, WaitCause
-from harness.pipeline.routes import route_of
-
 from harness.pipeline.recording import Call, Exchange, Problem, Stamp
+from harness.pipeline.routes import route_of
 from harness.pipeline.socket_reading import sent_at, socket_connection
 
 __all__ = ["attempts_of", "connection_of", "facts_of", "retried", "retry_wait"]
@@ -97,6 +97,8 @@ def facts_of(exchange: Exchange) -> dict[str, object]:
         facts["status"] = exchange.status
     if exchange.request_id is not None:
         facts["truth_id"] = exchange.request_id
+    if exchange.left_over:
+        facts["left_over"] = exchange.left_over
     told = next((name for name in _REQUEST_IDS if exchange.headers.get(name)), None)
     if told is not None:
         facts["request_id"] = exchange.headers[told]

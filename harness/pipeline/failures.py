@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 
 import httpx2
+from aiohttp.http_exceptions import BadHttpMessage
 from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError
 
 from harness.domain.timeline import Stage
@@ -32,8 +33,15 @@ _BY_STATUS = {
     422: FailureKind.BAD_REQUEST,
     429: FailureKind.RATE_LIMITED,
 }
-_UNREADABLE = (TypeError, ValueError, LookupError, AttributeError)
+_UNREADABLE = (
+    TypeError, ValueError, LookupError, AttributeError, RecursionError, OverflowError,
+)  # fmt: skip
 """What reading an answer raises that is not as the protocol has it."""
+_PLUGINS = (
+    "livekit.plugins",
+    *(f"livekit.agents.{name}" for name in ("inference", "stt", "llm", "tts")),
+)
+_READERS = frozenset({"json", "base64", "asyncio", "contextlib", "pydantic"})
 _OK = 200
 _CLIENT = 400
 _SERVER = 500
@@ -66,6 +74,21 @@ def _stated_kind(error: BaseException) -> FailureKind | None:
     return None
 
 
+def _in_plugin(error: BaseException) -> bool:
+    """Whether it was livekit that raised an error, itself or by what it had read the answer with.
+
+    livekit's plugins do not wrap all that they stumble over.
+    """
+    name = ""
+    frame = error.__traceback__
+    while frame is not None:
+        module = str(frame.tb_frame.f_globals.get("__name__", ""))
+        if module.partition(".")[0] not in _READERS:
+            name = module
+        frame = frame.tb_next
+    return name.startswith(_PLUGINS)
+
+
 def _kind_of(error: BaseException) -> tuple[FailureKind, int | None]:
     chain = _causes(error)
     for each in chain:
@@ -90,11 +113,14 @@ def _kind_of(error: BaseException) -> tuple[FailureKind, int | None]:
             return FailureKind.RESET if gone else FailureKind.MALFORMED, None
         if isinstance(each, httpx2.ReadError | ConnectionResetError | BrokenPipeError):
             return FailureKind.RESET, None
-        if isinstance(each, json.JSONDecodeError):
+        if isinstance(each, json.JSONDecodeError | BadHttpMessage):
             return FailureKind.MALFORMED, None
     wrapped = any(isinstance(each, APIConnectionError) for each in chain)
     if wrapped and any(isinstance(each, _UNREADABLE) for each in chain):
         # A plugin that stumbles over an answer calls it a connection error.
+        return FailureKind.MALFORMED, None
+    stumbles = (*_UNREADABLE, RuntimeError)
+    if any(isinstance(each, stumbles) and _in_plugin(each) for each in chain):
         return FailureKind.MALFORMED, None
     for each in chain:
         if isinstance(each, APIStatusError):
@@ -146,8 +172,7 @@ def chat_failure(exchange: Exchange, body: ChatBody, redact: Redact) -> Failure 
     plain = exchange_failure(Stage.LLM, exchange, redact)
     if plain is not None:
         return plain
-    left = isinstance(exchange.error, asyncio.CancelledError | GeneratorExit)
-    if exchange.status is None or (left and body.done_at is None):
+    if exchange.status is None:
         return None
 
     def failure(kind: FailureKind, message: str) -> Failure:
@@ -155,10 +180,14 @@ def chat_failure(exchange: Exchange, body: ChatBody, redact: Redact) -> Failure 
 
     content_type = exchange.headers.get("content-type", "")
     if "event-stream" not in content_type:
+        # Also of an answer that its reader left at what it took for the end.
         return failure(
             FailureKind.WRONG_TYPE,
             f"answered {content_type or 'no content type'}, not an SSE stream",
         )
+    left = isinstance(exchange.error, asyncio.CancelledError | GeneratorExit)
+    if left and body.done_at is None:
+        return None
     if body.error is not None:
         return failure(FailureKind.STREAM_ERROR, f"error in the stream: {body.error}")
     if body.malformed:
@@ -212,6 +241,8 @@ def speech_failure(exchange: Exchange, body: SpeechBody, redact: Redact) -> Fail
             return failure(
                 FailureKind.WRONG_TYPE, f"audio at {rate[1]} Hz where {PROMISED_RATE} Hz is due"
             )
+    if body.events and body.done and body.size % 2 and not body.container:
+        return failure(FailureKind.MALFORMED, "an odd number of bytes is no 16-bit audio")
     if body.events and exchange.ended is not None and not body.done:
         return failure(FailureKind.TRUNCATED, "the stream ended without speech.audio.done")
     promised = exchange.headers.get("content-length", "")

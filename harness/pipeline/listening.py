@@ -1,4 +1,4 @@
-"""What a stream of speech to an STT was, after the trial: its sockets, its transcripts, its failures."""
+"""What a stream of speech to an STT was: its sockets, its transcripts, its failures."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,6 @@ from harness.domain.trial import (
     WaitCause,
 )
 from harness.pipeline.failures import failure_of
-
 from harness.pipeline.recording import Exchange, Recorder, Stamp
 from harness.pipeline.socket_reading import closed_failure, dial_failure, socket_connection
 
@@ -71,6 +70,8 @@ def listen_request(recorder: Recorder, redact: Callable[[str], str]) -> Request 
             facts["status"] = last.status
         if last.request_id is not None:
             facts["truth_id"] = last.request_id
+        if last.left_over:
+            facts["left_over"] = last.left_over
         for message in last.messages:
             facts.update(last.dialect.facts(message.data))
         failure = _listen_failure(recorder, redact)
@@ -182,7 +183,7 @@ def _listen_failure(recorder: Recorder, redact: Callable[[str], str]) -> Failure
     reported = any(problem.stage is Stage.STT for problem in recorder.turn_problems())
     understood = any(each.kind == "final" and each.text.strip() for each in recorder.transcripts)
     if understood and not reported:
-        return None
+        return _unstated(recorder)
     for exchange in reversed(recorder.sockets):
         failed = dial_failure(Stage.STT, exchange, redact)
         if failed is not None:
@@ -192,4 +193,21 @@ def _listen_failure(recorder: Recorder, redact: Callable[[str], str]) -> Failure
             return told
         if exchange.closed is not None:
             return closed_failure(Stage.STT, exchange, "before its final transcript")
+    return None
+
+
+def _unstated(recorder: Recorder) -> Failure | None:
+    """Return a failure if a final left the STT that no message states, or None.
+
+    A plugin may make a transcript of a message that is not as its protocol has it.
+    """
+    if any(
+        each.kind == "final" and each.text.strip() and each.received is None
+        for each in recorder.transcripts
+    ):
+        return Failure(
+            stage=Stage.STT,
+            kind=FailureKind.MALFORMED,
+            message="a final transcript that no readable message states",
+        )
     return None

@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import Any
 
-from harness.clock import read_clock_pair
-from harness.domain.timeline import Stage
 from livekit import rtc
 from livekit.agents import llm, stt, tts, voice
 from livekit.agents.voice import agent_activity
 
+from harness.clock import read_clock_pair
+from harness.domain.timeline import Stage
 from harness.pipeline.recording import (
     CURRENT_CALL,
     CURRENT_NODE,
@@ -56,7 +56,9 @@ def on_speech_event(recorder: Recorder, event: stt.SpeechEvent | str) -> None:
         received = recorder.received.get(received_ns) if received_ns is not None else None
         recorder.transcripts.append(
             # A plugin may hand on what a provider sent instead of a text.
-            TranscriptEvent(at, received, kind, (best.text or "") if best is not None else "")
+            TranscriptEvent(
+                at, received, kind, best.text if best and isinstance(best.text, str) else ""
+            )
         )
         if event.request_id:
             recorder.stt_facts["request_id"] = event.request_id

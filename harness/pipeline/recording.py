@@ -94,6 +94,7 @@ class Exchange:
         path_rtt_ns: the least round trip that the kernel saw on the connection.
         closed: when the other side closed the socket during this use.
         close_code: and with which code; 1006 for a reset.
+        left_over: how many messages of an earlier use were dropped before this one's.
     """
 
     url: str
@@ -115,6 +116,7 @@ class Exchange:
     path_rtt_ns: int | None = None
     closed: Stamp | None = None
     close_code: int | None = None
+    left_over: int = 0
 
 
 @dataclass(slots=True)
@@ -162,8 +164,6 @@ class TranscriptEvent(NamedTuple):
     text: str
 
 
-class Problem(NamedTuple):
-    """An error that a stage reported."""
 @dataclass(slots=True, kw_only=True)
 class Overlapped:
     """What was said over the reply.
@@ -183,6 +183,8 @@ class Overlapped:
     ended_ns: int | None = None
 
 
+class Problem(NamedTuple):
+    """An error that a stage reported."""
 
     at_ns: int
     stage: Stage
@@ -193,6 +195,7 @@ class Recorder:
     """Everything that one trial's probes saw.
 
     Attributes:
+        trial: its id within the run.
         transcripts: transcript events in order.
         calls: LLM and TTS calls in order.
         nodes: runs of LLM and TTS nodes in order.
@@ -211,18 +214,19 @@ class Recorder:
         stt: what the STT's transport saw, where the plugin tells.
         received: stamps of the messages that carried transcripts, by their instant.
         sockets: what the STT's sockets carried, where its plugin speaks over aiohttp.
-        uploads: the requests of an STT that takes whole stretches of speech over HTTP.
-        stretches: (instant, seconds of audio) of each stretch that was handed to such an STT.
         detectors: what the sockets of an adaptive interruption detector carried.
         detector: what decides on interruptions: "adaptive", "vad", or "" before that is known.
         fell_back: why the adaptive detector left the decision to voice activity; "" where not.
         interruptions: instants at which the agent decided that it is being interrupted.
         planned_overlap: what is to be said over the reply, if anything.
         overlapped: what was said over it.
+        uploads: the requests of an STT that takes whole stretches of speech over HTTP.
+        stretches: (instant, seconds of audio) of each stretch that was handed to such an STT.
         retries: errors of an STT after which livekit asked again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, trial: str = "") -> None:
+        self.trial = trial
         self.transcripts: list[TranscriptEvent] = []
         self.calls: list[Call] = []
         self.nodes: list[Node] = []
@@ -241,14 +245,14 @@ class Recorder:
         self.received: dict[int, Stamp] = {}
         self.sockets: list[Exchange] = []
         self.uploads: list[Exchange] = []
-        self.stretches: list[tuple[int, float]] = []
-        self.retries: list[Problem] = []
         self.detectors: list[Exchange] = []
         self.detector = ""
         self.fell_back = ""
         self.interruptions: list[Stamp] = []
         self.planned_overlap: PlayableBargeIn | None = None
         self.overlapped: Overlapped | None = None
+        self.stretches: list[tuple[int, float]] = []
+        self.retries: list[Problem] = []
 
     def open_call(self, stage: Stage, text: str = "") -> Call:
         """Record that a client is called now."""

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 import aiohttp
+
 from harness.domain.timeline import Stage
 from harness.domain.trial import (
     Connection,
@@ -21,9 +22,8 @@ from harness.domain.trial import (
     Wait,
     WaitCause,
 )
-from harness.pipeline.failures import failure_of, status_kind
-
 from harness.pipeline.bodies import SpeechBody
+from harness.pipeline.failures import failure_of, status_kind
 from harness.pipeline.recording import Exchange, Sent, Stamp
 
 __all__ = [
@@ -63,8 +63,8 @@ _AUDIO_TYPES = ("audio/", "application/octet-stream", "binary/")
 def json_object(data: Payload) -> dict[str, Any] | None:
     """Return a message as a JSON object, or None where it is none."""
     try:
-        value = json.loads(data)
-    except ValueError:
+        value = json.loads(data if isinstance(data, str) else data.decode())
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -99,6 +99,7 @@ class SpeakDialect:
         error: what an incoming message says has gone wrong; None for any other.
         mismatch: how the audio that an incoming message announces is not what was asked for; None
             where it is, and for any other message.
+        begun: the index of the first outgoing message with text to speak; None if there was none.
         released: the index of the outgoing message with which the server had the text of its first
             audio; None if it never had.
         trigger: the index of the piece of text with which the plugin had the text that its first
@@ -110,6 +111,7 @@ class SpeakDialect:
     ended: Callable[[Payload], bool] | None
     error: Callable[[Payload], str | None]
     mismatch: Callable[[Payload], str | None]
+    begun: Callable[[Sequence[Sent]], int | None]
     released: Callable[[Sequence[Sent]], int | None]
     trigger: Callable[[Sequence[str]], int | None]
     facts: Callable[[Payload], Mapping[str, Any]]
@@ -201,6 +203,13 @@ def sent_at(exchange: Exchange) -> Stamp | None:
     return None if index is None else exchange.sends[index].at
 
 
+def _asked_ns(exchange: Exchange) -> int | None:
+    """Return when the first text was handed to a socket's server; None if none was."""
+    dialect: SpeakDialect = exchange.dialect
+    index = dialect.begun(exchange.sends)
+    return None if index is None else exchange.sends[index].at.ns
+
+
 def read_spoken(exchange: Exchange) -> SpeechBody:
     """Read a synthesis from the messages of a socket, or from a body that was counted."""
     dialect: SpeakDialect = exchange.dialect
@@ -211,6 +220,7 @@ def read_spoken(exchange: Exchange) -> SpeechBody:
         body.arrivals.append((at, size))
         if body.first_audio is None:
             body.first_audio = at
+    asked = _asked_ns(exchange)
     for message in exchange.messages:
         said = dialect.error(message.data)
         if said is not None:
@@ -219,6 +229,11 @@ def read_spoken(exchange: Exchange) -> SpeechBody:
         carried = dialect.audio(message.data)
         if carried is None:
             body.malformed += 1
+            continue
+        ended = dialect.ended is not None and dialect.ended(message.data)
+        if (carried or ended) and (asked is None or message.began.ns < asked):
+            # An effect before its cause: of an earlier reply, or of none.
+            body.early += 1
         elif carried:
             if body.first_audio is None:
                 body.header = body.first_audio = message.began
@@ -251,8 +266,14 @@ def spoken_failure(
             return failure(FailureKind.WRONG_TYPE, wrong)
     if body.malformed:
         return failure(FailureKind.MALFORMED, f"{body.malformed} messages could not be read")
+    if body.early:
+        return failure(
+            FailureKind.MALFORMED, f"{body.early} messages of a reply came before its text was sent"
+        )
     if exchange.status == _OK:
         return _body_failure(exchange, body, failure)
+    if len(_sessions(exchange)) > 1:
+        return failure(FailureKind.MALFORMED, "audio of more than one session in one reply")
     by_close = dialect.ended is None
     ended = not by_close and any(
         dialect.ended is not None and dialect.ended(each.data) for each in exchange.messages
@@ -266,6 +287,17 @@ def spoken_failure(
     if ended and body.size % 2:
         return failure(FailureKind.MALFORMED, "an odd number of bytes is no 16-bit audio")
     return None
+
+
+def _sessions(exchange: Exchange) -> set[Any]:
+    """Return the names of the sessions that a socket's audio says it is of."""
+    dialect: SpeakDialect = exchange.dialect
+    found = {
+        dialect.facts(message.data).get("session_id")
+        for message in exchange.messages
+        if dialect.audio(message.data)
+    }
+    return found - {None}
 
 
 def _body_failure(

@@ -81,7 +81,7 @@ def read_heard(exchange: Exchange) -> HeardBody:
         body.text, body.at, body.ended = data.decode(errors="replace").strip(), last, True
     elif "json" in content_type:
         try:
-            value = json.loads(data)
+            value = json.loads(data.decode())
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):

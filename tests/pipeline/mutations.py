@@ -96,7 +96,7 @@ def strictly(data: bytes) -> list[dict[str, Any]] | None:
         if not body:
             continue
         try:
-            event = json.loads(body)
+            event = json.loads(body.decode())
         except (ValueError, RecursionError):
             return None
         if not isinstance(event, dict):

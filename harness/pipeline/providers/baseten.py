@@ -10,7 +10,7 @@ import base64
 import binascii
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import openai as openai_sdk
@@ -190,16 +190,36 @@ def _appended_samples(payload: Payload) -> int:
         return 0
 
 
-def _transcript(data: Payload) -> tuple[str, str] | None:
-    message = json_object(data) or {}
-    if not message or message.get("type", "transcription") != "transcription":
+def _text(message: Mapping[str, Any], dialect: str) -> str | None:
+    """Return a transcription's text; None where it is not as the protocol has it."""
+    whole = message.get("transcript") if dialect == "whisper" else None
+    if isinstance(whole, str) and whole:
+        return whole
+    segments = message.get("segments")
+    segments = [] if segments is None else segments
+    if whole or not isinstance(segments, list):
         return None
-    segments = message.get("segments") or ()
-    said = [each.get("text", "") for each in segments if isinstance(each, dict)]
-    text = message.get("transcript") or " ".join(map(str, said)).strip()
-    if not isinstance(text, str) or not text:
+    said = [each.get("text", "") if isinstance(each, dict) else None for each in segments]
+    if not all(isinstance(each, str) for each in said):
         return None
-    return ("final" if message.get("is_final", True) else "interim"), text
+    return " ".join(map(str, said)).strip()
+
+
+def _transcript(dialect: str) -> Callable[[Payload], tuple[str, str] | None]:
+    # Whisper may leave out what a message is, and that it is final.
+    kind, final = ("transcription", True) if dialect == "whisper" else (None, False)
+
+    def transcript(data: Payload) -> tuple[str, str] | None:
+        message = json_object(data) if isinstance(data, str) else None
+        if not message or message.get("type", kind) != "transcription":
+            return None
+        ended = message.get("is_final", final)
+        text = _text(message, dialect)
+        if not text or not isinstance(ended, bool):
+            return None
+        return ("final" if ended else "interim"), text
+
+    return transcript
 
 
 def _error(data: Payload) -> str | None:
@@ -215,8 +235,18 @@ def _error(data: Payload) -> str | None:
     return str(message.get("message") or inner or "an error")
 
 
-def _readable(data: Payload) -> bool:
-    return isinstance(data, str) and json_object(data) is not None
+def _readable(dialect: str) -> Callable[[Payload], bool]:
+    def readable(data: Payload) -> bool:
+        message = json_object(data) if isinstance(data, str) else None
+        if message is None:
+            return False
+        if message.get("type", "transcription") != "transcription":
+            return isinstance(message["type"], str)
+        return _text(message, dialect) is not None and isinstance(
+            message.get("is_final", True), bool
+        )
+
+    return readable
 
 
 def _heard_facts(data: Payload) -> dict[str, Any]:
@@ -228,9 +258,9 @@ def _heard_facts(data: Payload) -> dict[str, Any]:
 def _listen_dialect(dialect: str) -> ListenDialect:
     return ListenDialect(
         samples=_binary_samples if dialect == "whisper" else _appended_samples,
-        transcript=_transcript,
+        transcript=_transcript(dialect),
         error=_error,
-        readable=_readable,
+        readable=_readable(dialect),
         facts=_heard_facts,
     )
 
@@ -269,6 +299,18 @@ def _orpheus_released(longest_words: int) -> Any:
         return None if position is None else position + 1
 
     return released
+
+
+def _orpheus_begun(sends: Sequence[Sent]) -> int | None:
+    # The first message has the settings.
+    return 1 if len(sends) > 1 else None
+
+
+def _qwen3_begun(sends: Sequence[Sent]) -> int | None:
+    for index, sent in enumerate(sends):
+        if (json_object(sent.data) or {}).get("type") == "input.text":
+            return index
+    return None
 
 
 def _qwen3_released(sends: Sequence[Sent]) -> int | None:
@@ -312,6 +354,7 @@ def _speak_dialect(dialect: str, buffer_size: int) -> SpeakDialect:
             ended=None,
             error=_error,
             mismatch=lambda _: None,
+            begun=_orpheus_begun,
             released=_orpheus_released(buffer_size),
             trigger=lambda pieces: text_ready(pieces, buffer_size),
             facts=lambda _: {},
@@ -321,6 +364,7 @@ def _speak_dialect(dialect: str, buffer_size: int) -> SpeakDialect:
         ended=_qwen3_ended,
         error=_error,
         mismatch=_qwen3_mismatch,
+        begun=_qwen3_begun,
         released=_qwen3_released,
         trigger=lambda pieces: text_ready(pieces, None),
         facts=_session_facts,

@@ -110,7 +110,7 @@ def _listen_samples(rate: int) -> Any:
 
 
 def _transcript(data: Payload) -> tuple[str, str] | None:
-    message = json_object(data) or {}
+    message = (json_object(data) if isinstance(data, str) else None) or {}
     kind = _STT_KINDS.get(str(message.get("type")))
     text = message.get("transcript", "")
     return None if kind is None or not isinstance(text, str) else (kind, text)
@@ -126,7 +126,10 @@ def _error(data: Payload) -> str | None:
 
 
 def _readable(data: Payload) -> bool:
-    return isinstance(data, str) and json_object(data) is not None
+    message = json_object(data) if isinstance(data, str) else None
+    if message is None:
+        return False
+    return str(message.get("type")) not in _STT_KINDS or _transcript(data) is not None
 
 
 def _session_facts(data: Payload) -> dict[str, Any]:
@@ -152,21 +155,21 @@ def _listen_dialect(rate: int) -> ListenDialect:
 
 
 def _audio(data: Payload) -> int | None:
-    message = json_object(data)
+    message = json_object(data) if isinstance(data, str) else None
     if message is None:
         return None
     if message.get("type") != "output_audio":
         return 0
-    try:
-        return len(base64.b64decode(message.get("audio", ""), validate=True))
-    except (binascii.Error, TypeError, ValueError):
     if not isinstance(message.get("session_id"), str | None):
         return None
+    try:
+        return len(base64.b64decode(message.get("audio", 0), validate=True))
+    except (binascii.Error, TypeError, ValueError):
         return None
 
 
 def _ended(data: Payload) -> bool:
-    return (json_object(data) or {}).get("type") == "done"
+    return isinstance(data, str) and (json_object(data) or {}).get("type") == "done"
 
 
 def _released(sends: Sequence[Sent]) -> int | None:
@@ -203,6 +206,7 @@ def _speak_dialect(model: str) -> SpeakDialect:
         ended=_ended,
         error=_error,
         mismatch=lambda _: None,
+        begun=_released,
         released=_released,
         trigger=_trigger(model.split("/", maxsplit=1)[0]),
         facts=_tts_facts,

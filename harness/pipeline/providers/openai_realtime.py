@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import math
 from typing import Any, Final
 
 from harness.pipeline.socket_reading import ListenDialect, Payload, json_object
@@ -28,7 +29,7 @@ def _samples(payload: Payload) -> int:
 
 
 def _transcript(data: Payload) -> tuple[str, str] | None:
-    message = json_object(data) or {}
+    message = (json_object(data) if isinstance(data, str) else None) or {}
     text = message.get("transcript")
     if message.get("type") != f"{_TRANSCRIPTION}.completed" or not isinstance(text, str):
         return None
@@ -47,7 +48,10 @@ def _error(data: Payload) -> str | None:
 
 
 def _readable(data: Payload) -> bool:
-    return isinstance(data, str) and json_object(data) is not None
+    message = json_object(data) if isinstance(data, str) else None
+    if message is None:
+        return False
+    return message.get("type") != f"{_TRANSCRIPTION}.completed" or _transcript(data) is not None
 
 
 def _facts(data: Payload) -> dict[str, Any]:
@@ -65,7 +69,9 @@ def _facts(data: Payload) -> dict[str, Any]:
         facts |= {
             f"usage.{key}": value
             for key, value in usage.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
+            if isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and math.isfinite(value)
         }
     return facts
 

@@ -179,6 +179,8 @@ class _SpekoStream(llm.LLMStream):
             raise missing_done()
         if self._speko.buffered:
             text = done.get("text")
+            if not isinstance(text, str) and not calls:
+                raise failed("Speko's done event has no text", FailureKind.MALFORMED)
             delta = llm.ChoiceDelta(
                 role="assistant", content=text if isinstance(text, str) else None, tool_calls=calls
             )

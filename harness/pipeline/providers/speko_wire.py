@@ -179,7 +179,7 @@ def _decoded(block: bytes) -> tuple[str, dict[str, Any]] | None:
         return None
     value: Any
     try:
-        value = json.loads(b"\n".join(data))
+        value = json.loads(b"\n".join(data).decode())
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
