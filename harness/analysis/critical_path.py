@@ -81,10 +81,24 @@ _TABLE = (
         stage=_STT,
         kind="client",
         waits=frozenset(
-            {WaitCause.FRAME, WaitCause.PACING, WaitCause.VAD, WaitCause.UPLOAD, *_CONNECTING}
+            {
+                WaitCause.FRAME,
+                WaitCause.PACING,
+                WaitCause.RESAMPLING,
+                WaitCause.PACKET,
+                WaitCause.VAD,
+                WaitCause.UPLOAD,
+                *_CONNECTING,
+            }
         ),
     ),
-    Edge(name="stt", title="STT", stage=_STT, kind="provider"),
+    Edge(
+        name="stt",
+        title="STT",
+        stage=_STT,
+        kind="provider",
+        waits=frozenset({WaitCause.SILENCE}),
+    ),
     Edge(name="stt_client", title="STT client", stage=_STT, kind="client"),
     Edge(name="vad", title="VAD", stage=_END, kind="provider"),
     Edge(
@@ -123,7 +137,13 @@ _TABLE = (
     Edge(name="llm", title="LLM", stage=_LLM, kind="provider"),
     Edge(name="llm_reasoning", title="LLM reasoning", stage=_LLM, kind="provider"),
     Edge(name="llm_client", title="LLM client", stage=_LLM, kind="client"),
-    Edge(name="sentence", title="LLM: rest of the first sentence", stage=_LLM, kind="provider"),
+    Edge(
+        name="sentence",
+        title="LLM: rest of the first sentence",
+        stage=_LLM,
+        kind="provider",
+        waits=frozenset({WaitCause.TRANSFORMS}),
+    ),
     Edge(name="gather", title="sentence gathering in the agent", stage=_LLM, kind="client"),
     Edge(name="release", title="reply released by the commit", stage=_LLM, kind="client"),
     Edge(name="tts_prepare", title="preparing the TTS request", stage=_TTS, kind="client"),

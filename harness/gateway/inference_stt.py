@@ -91,13 +91,21 @@ class _Rate:
     """Brings the client's samples to 16 kHz as they come."""
 
     def __init__(self, rate: int) -> None:
+        self._from = rate
+        self._taken = 0
         self._stream = (
             None
             if rate == HEARD_RATE
             else soxr.ResampleStream(rate, HEARD_RATE, 1, dtype="int16", quality="LQ")
         )
 
+    @property
+    def through(self) -> int:
+        """How many samples at 16 kHz have come, with those that are still held back."""
+        return self._taken * HEARD_RATE // self._from
+
     def __call__(self, samples: Samples) -> Samples:
+        self._taken += len(samples)
         if self._stream is None:
             return samples
         converted: Samples = self._stream.resample_chunk(samples)
@@ -120,6 +128,26 @@ def _problem(message: dict[str, Any]) -> str | None:
     if isinstance(model, str) and model.startswith("openai/") and int(rate) != 24_000:
         return "session.create: openai models take audio at 24000 Hz"
     return None
+
+
+_SILENCE = {
+    # By vendor: the option, and milliseconds in one unit of it.
+    "assemblyai": ("min_end_of_turn_silence_when_confident", 1.0),
+    "deepgram": ("endpointing", 1.0),
+    "inworld": ("min_end_of_turn_silence_when_confident", 1.0),
+    "xai": ("endpointing", 1.0),
+}
+# A shorter one would split words.
+_LEAST_SILENCE_MS = 100.0
+
+
+def _stated_silence(model: str, extra: Any) -> float | None:
+    """Return the silence that ends an utterance, where the client states it; in milliseconds."""
+    name, unit = _SILENCE.get(model.partition("/")[0], ("", 1.0))
+    value = extra.get(name) if isinstance(extra, dict) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return max(_LEAST_SILENCE_MS, value * unit)
 
 
 async def inference_stt(gateway: Gateway, request: web.Request) -> web.StreamResponse:
@@ -216,6 +244,9 @@ class _Conversation:
         self._created = True
         self._rate = _Rate(int(message["settings"]["sample_rate"]))
         self._update(message["settings"])
+        silence = _stated_silence(str(message.get("model", "")), message["settings"].get("extra"))
+        if silence is not None:
+            self._session.states_silence(silence)
         note_asked(self._call, None, {key: message[key] for key in message if key != "type"})
         due, injected = self._opening.due_ns, self._opening.hello_ns
         hello = json.dumps({"type": "session.created", "session_id": self._call.request})
@@ -235,7 +266,7 @@ class _Conversation:
         samples = np.frombuffer(data[: len(data) - len(data) % 2], dtype="<i2")
         heard = self._rate(samples)
         if len(heard):
-            self._session.feed(heard, arrived_ns)
+            self._session.feed(heard, arrived_ns, through=self._rate.through)
 
     async def _finalized(self, asked_ns: int) -> None:
         await self._session.settled()

@@ -134,12 +134,23 @@ class ListeningSession:
 
     # What the client sends.
 
-    def feed(self, samples: Samples, arrived_ns: int) -> None:
-        """Take audio at 16 kHz that arrived in one message."""
+    def states_silence(self, silence_ms: float) -> None:
+        """Take the silence that ends an utterance from the client."""
+        self._silence_ms = silence_ms
+
+    def feed(self, samples: Samples, arrived_ns: int, *, through: int | None = None) -> None:
+        """Take audio at 16 kHz that arrived in one message.
+
+        Args:
+            samples: what is to be heard of it now.
+            arrived_ns: when it arrived.
+            through: how many samples have arrived so far, where a resampler holds some of them
+                back; None where all of them are heard.
+        """
         if not self._endpointer.received:
             self._call.mark("audio_received", arrived_ns, samples=0, kind="first")
         end = self._endpointer.received + len(samples)
-        self._arrivals.append((end, arrived_ns))
+        self._arrivals.append((end if through is None else through, arrived_ns))
         while self._arrivals[0][0] < end - 4 * HEARD_RATE and len(self._arrivals) > 1:
             self._arrivals.popleft()
         for start in range(0, len(samples), _SLICE):

@@ -95,10 +95,6 @@ class _RealtimeSession(ListeningSession):
     tells = True
     _told: asyncio.Task[None] | None = None
 
-    def states_silence(self, silence_ms: float) -> None:
-        """Take the silence that ends an utterance from the client."""
-        self._silence_ms = silence_ms
-
     def _begin_utterance(self, started_at: int) -> None:
         super()._begin_utterance(started_at)
         assert self._utterance is not None
@@ -190,6 +186,7 @@ class _Conversation:
         self._socket = socket
         self._updated = False
         self._fresh = 0
+        self._received = 0
         self._resample = soxr.ResampleStream(_RATE, HEARD_RATE, 1, dtype="int16", quality="LQ")
         self._session = _RealtimeSession(
             self._call, request, socket, settings, RealtimeWire(), interims=settings.interims
@@ -274,9 +271,11 @@ class _Conversation:
             return
         samples = np.frombuffer(data[: len(data) - len(data) % 2], dtype="<i2")
         self._fresh += len(samples)
+        self._received += len(samples)
         heard = self._resample.resample_chunk(samples)
         if len(heard):
-            self._session.feed(heard, arrived_ns)
+            through = self._received * HEARD_RATE // _RATE
+            self._session.feed(heard, arrived_ns, through=through)
 
     async def _commit(self, arrived_ns: int) -> None:
         if self._fresh < _RATE // 10:

@@ -10,7 +10,16 @@ from collections.abc import Callable
 
 from harness.clock import Work
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import Arrival, Attempt, Cause, Connection, Failure, Request, Wait
+from harness.domain.trial import (
+    Arrival,
+    Attempt,
+    Cause,
+    Connection,
+    Failure,
+    Request,
+    Wait,
+    WaitCause,
+)
 from harness.pipeline.failures import chat_failure, failure_of, speech_failure
 
 from harness.pipeline.bodies import ChatBody, SpeechBody, read_chat, read_speech
@@ -23,6 +32,7 @@ from harness.pipeline.exchanges import (
 )
 from harness.pipeline.recording import Call, Exchange, Node, Recorder, Stamp
 from harness.pipeline.socket_reading import read_spoken, sent_at, spoken_failure
+from harness.pipeline.transforms import replay, unheld
 
 __all__ = ["CallReader", "Marks"]
 
@@ -177,8 +187,9 @@ class CallReader:
         text = call.text or "".join(piece for _, piece in call.pieces)
         marks.put(Mark.LLM_FIRST_SENTENCE, handed)
         marks.put(Mark.TTS_REQUEST, handed)
+        held: tuple[Wait, ...] = ()
         if source is not None:
-            received = self._sentence_received(call, source, text, before)
+            received, held = self._sentence_received(call, source, text, before)
             if received is not None and received.ns <= handed.ns:
                 marks.put(Mark.SENTENCE_RECEIVED, received)
         waits: tuple[Wait, ...] = ()
@@ -230,7 +241,7 @@ class CallReader:
             marks=marks.at,
             work=marks.work,
             arrivals=arrivals,
-            waits=(*lost, *waits),
+            waits=(*held, *lost, *waits),
             connection=connection,
             facts=facts,
             failure=failure,
@@ -263,8 +274,8 @@ class CallReader:
 
     def _sentence_received(
         self, call: Call, source: Call, text: str, streamed_before: int
-    ) -> Stamp | None:
-        """Return when the bytes arrived that let this text go.
+    ) -> tuple[Stamp | None, tuple[Wait, ...]]:
+        """Return when the bytes arrived that let this text go, and what the agent held it back for.
 
         A sentence goes when text follows it, or when the reply ends. The piece that brought it is
         found by counting characters other than spaces.
@@ -278,7 +289,7 @@ class CallReader:
         node = call.node
         body = self.bodies.get(source.index)
         if node is None or body is None or not node.pieces or source.node is None:
-            return None
+            return None, ()
         # Only the first text of the reply: earlier sentences of the same node come before it.
         before = sum(
             _squeezed(each.text)
@@ -288,21 +299,58 @@ class CallReader:
         needed = before + (_squeezed(text) if not call.pieces else streamed_before)
         trigger = _first_beyond(node.pieces, needed)
         deltas = [delta for delta in body.deltas if delta.text]
+        # A reply's end is told by [DONE], or by the finish reason.
+        ended = body.done_at or body.finish_at or (deltas[-1].at if deltas else None)
         if trigger is None:
-            # The reply ended; its end is told by [DONE], or by the finish reason.
-            return body.done_at or body.finish_at or (deltas[-1].at if deltas else None)
+            return ended, ()
         piece_at, count = trigger
+        through = self._through_filters(node, source.node, needed)
+        arrived = [delta.at for delta in deltas]
+        if through is not None and len(arrived) == len(_texts(source.node)):
+            free, released = through
+            at = arrived[released] if released < len(arrived) else ended
+            if at is None or arrived[free].ns >= at.ns:
+                return at, ()
+            held = Wait(cause=WaitCause.TRANSFORMS, start_ns=arrived[free].ns, end_ns=at.ns)
+            return at, (held,)
         total = 0
         for delta in deltas:
             total += _squeezed(delta.text)
             if total >= count:
-                # The agent's filters may hold text back until a later token: then it is the last
-                # delta that the agent had before the piece came out.
-                held = [each.at for each in deltas if each.at.ns <= piece_at.ns]
-                node_times = [at for at, _ in source.node.pieces]
-                if len(node_times) == len(deltas) and _filtered(node, source.node):
-                    return held[-1] if held else delta.at
-                return delta.at
+                # An agent's own filters may hold text back until a later token: then it is the
+                # last delta that the agent had before the piece came out.
+                had = [at for at in arrived if at.ns <= piece_at.ns]
+                if len(_texts(source.node)) == len(arrived) and _filtered(node, source.node):
+                    return (had[-1] if had else delta.at), ()
+                return delta.at, ()
+        return None, ()
+
+    def _through_filters(
+        self, tts_node: Node, llm_node: Node, needed: int
+    ) -> tuple[int, int] | None:
+        """Return which piece of the reply held more than the needed text, and which let it go.
+
+        None where the filters are not livekit's own, or do not explain what the TTS was given.
+
+        Args:
+            tts_node: was given what the filters let go.
+            llm_node: gave the pieces that went in.
+            needed: how many characters other than spaces do not yet let the text go.
+        """
+        transforms = self.recorder.text_transforms
+        if not transforms:
+            return None
+        pieces = _texts(llm_node)
+        again = [each for each in replay(pieces, transforms) or () if each[0]]
+        given = _texts(tts_node)
+        if [text for text, _ in again[: len(given)]] != given:
+            return None
+        total = 0
+        for text, index in again:
+            total += _squeezed(text)
+            if total > needed:
+                free = unheld(pieces, transforms, needed)
+                return None if free is None else (free, index)
         return None
 
 
@@ -333,6 +381,10 @@ def _handed(call: Call, exchange: Exchange | None) -> tuple[Stamp, int]:
     if node is not None and node.input_ended is not None:
         return node.input_ended, whole
     return call.pieces[-1][0], whole
+
+
+def _texts(node: Node) -> list[str]:
+    return [text for _, text in node.pieces if text]
 
 
 def _filtered(tts_node: Node, llm_node: Node) -> bool:

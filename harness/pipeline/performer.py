@@ -20,8 +20,6 @@ from harness.domain.trial import (
     Trial,
     TrialKey,
     Turn,
-    Wait,
-    WaitCause,
 )
 from harness.pacing import Pacer
 from harness.pipeline.assembly import Schedule, assemble
@@ -29,8 +27,9 @@ from harness.pipeline.clients import Clients, quiet_livekit
 from harness.pipeline.failures import failure_of
 from harness.pipeline.health import Watch, health
 from harness.pipeline.place import Place
-from harness.pipeline.recording import CURRENT_RECORDER, Recorder, Stamp
+from harness.pipeline.recording import CURRENT_RECORDER, Recorder
 from harness.pipeline.reply_check import reply_fault
+from harness.pipeline.sending import note_speech_sent
 from harness.pipeline.sink import PlayoutClock
 from harness.pipeline.source import PIPELINE_RATE, Line, PacedInput, room_tone
 
@@ -39,7 +38,6 @@ __all__ = [
     "Performance",
     "audio_failure",
     "line_for",
-    "note_speech_sent",
     "primary_failure",
     "wait_until",
 ]
@@ -58,27 +56,6 @@ def line_for(utterance: PlayableUtterance, suite: Suite) -> Line:
         lead_in_frames=LEAD_IN_MS // suite.frame_ms,
         trailing=trailing,
     )
-
-
-def note_speech_sent(recorder: Recorder, source: PacedInput) -> None:
-    """Write down when the message with the last speech sample went to the STT's transport.
-
-    A client may send larger packets than the frames it is given: then it waits for the frame that
-    fills the packet, which is known to the nanosecond and no work of its own.
-    """
-    sample = source.sample_of_speech_end
-    entry = recorder.stt.log.entry(sample - 1) if sample is not None else None
-    if sample is None or entry is None:
-        return
-    recorder.speech_sent = Stamp(entry[0], entry[1])
-    own, last = source.release_of(sample), source.release_of(entry[2])
-    if own is None or last is None:
-        return
-    (_, before), (due, released) = own, last
-    if due > before:
-        recorder.waits.append(Wait(cause=WaitCause.FRAME, start_ns=before, end_ns=due))
-        if released > due:
-            recorder.waits.append(Wait(cause=WaitCause.PACING, start_ns=due, end_ns=released))
 
 
 def settle_garbage(*, first: bool) -> None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import Any
 
 from livekit import rtc
-from livekit.agents import llm, stt, tts, voice
+from livekit.agents import llm, stt, tts, vad, voice
 from livekit.agents.voice import agent_activity
 
 from harness.clock import read_clock_pair
@@ -34,6 +34,7 @@ __all__ = [
     "probe_stt",
     "probe_tools",
     "probe_tts",
+    "stamped_detector",
 ]
 
 _KINDS = {
@@ -367,3 +368,29 @@ def probe_tts(client: tts.TTS[Any]) -> None:
     _wrap_once(client, "synthesize", make_synthesize)
     if client.capabilities.streaming:
         _wrap_once(client, "stream", make_stream)
+
+
+def stamped_detector(detector: vad.VAD) -> vad.VAD:
+    """Stamp when a voice activity detector within an STT's client finds the end of speech."""
+
+    def make(original: Any) -> Any:
+        def stream() -> vad.VADStream:
+            opened: Any = original()
+            recorder = CURRENT_RECORDER.get()
+            if recorder is None:
+                return opened  # type: ignore[no-any-return]
+            channel = opened._event_ch  # noqa: SLF001  (where its verdicts leave it)
+            pass_on = channel.send_nowait
+
+            def send(event: vad.VADEvent) -> None:
+                if event.type is vad.VADEventType.END_OF_SPEECH:
+                    recorder.detector_ends.append(stamp())
+                pass_on(event)
+
+            channel.send_nowait = send
+            return opened  # type: ignore[no-any-return]
+
+        return stream
+
+    _wrap_once(detector, "stream", make)
+    return detector

@@ -202,6 +202,7 @@ class Recorder:
         commits: instants at which the agent committed the user's turn.
         vad_ends: (instant, seconds of silence, seconds of inference) of the detector's verdicts.
         speech_ends: instants at which the STT itself said that speech had ended.
+        detector_ends: instants at which a voice activity detector within the STT's client said so.
         speech_anchors: when speech had ended by the STT's own word, on the run's clock, where it
             says so with a verdict; the agent's endpointing delay counts from there.
         eot: (instant, probability, threshold) of the turn detector's predictions.
@@ -210,6 +211,8 @@ class Recorder:
         reported: LiveKit's own numbers.
         speech_sent: when the frame with the last speech sample was handed to the STT's transport.
         stt_facts: what the STT said of itself.
+        text_transforms: livekit's filters between the LLM and the TTS, by name; None where there
+            are others, of the agent's own.
         tool_runs: (start, end) of tools.
         stt: what the STT's transport saw, where the plugin tells.
         received: stamps of the messages that carried transcripts, by their instant.
@@ -233,6 +236,7 @@ class Recorder:
         self.commits: list[Stamp] = []
         self.vad_ends: list[tuple[Stamp, float, float]] = []
         self.speech_ends: list[Stamp] = []
+        self.detector_ends: list[Stamp] = []
         self.speech_anchors: list[int] = []
         self.eot: list[tuple[int, float, float]] = []
         self.waits: list[Wait] = []
@@ -240,6 +244,7 @@ class Recorder:
         self.reported: dict[str, float] = {}
         self.speech_sent: Stamp | None = None
         self.stt_facts: dict[str, Any] = {}
+        self.text_transforms: tuple[str, ...] | None = None
         self.tool_runs: list[tuple[int, int]] = []
         self.stt = SttRecorder()
         self.received: dict[int, Stamp] = {}

@@ -41,6 +41,7 @@ from harness.pipeline.probes import (
 )
 from harness.pipeline.recording import Recorder
 from harness.pipeline.sink import PlayoutClock
+from harness.pipeline.transforms import known_transforms
 
 __all__ = ["SessionPerformer", "load_agent"]
 
@@ -211,6 +212,7 @@ class SessionPerformer(Base):
             recorder.planned_overlap = performance.barge_in
             session, agent = await self._make(performance.candidate)
             self._listen(session, recorder)
+            recorder.text_transforms = known_transforms(session.options.tts_text_transforms)
             session.input.audio = source
             session.output.audio = sink
             probe_agent(agent, recorder)

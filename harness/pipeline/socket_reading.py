@@ -29,6 +29,7 @@ from harness.pipeline.recording import Exchange, Sent, Stamp
 __all__ = [
     "ListenDialect",
     "Payload",
+    "Silence",
     "SpeakDialect",
     "closed_failure",
     "dial_failure",
@@ -70,6 +71,19 @@ def json_object(data: Payload) -> dict[str, Any] | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Silence:
+    """What silence a server was told to end an utterance with, in milliseconds.
+
+    Attributes:
+        shortest_ms: it waits for that much at least; None where it was told of none.
+        longest_ms: it waits for no more than that; None where it was told of none.
+    """
+
+    shortest_ms: float | None = None
+    longest_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListenDialect:
     """How an STT's messages are read.
 
@@ -80,6 +94,9 @@ class ListenDialect:
         error: what an incoming message says has gone wrong; None for any other.
         readable: whether an incoming message is what the protocol allows at all.
         facts: what an incoming message tells of the model, the request or the session.
+        rate: the samples' rate on the wire; where it is not the pipeline's, livekit resamples.
+        silence: what an outgoing message tells the server of endpointing; None for any other.
+        ends: whether an outgoing message tells the server that the utterance has ended.
     """
 
     samples: Callable[[Payload], int]
@@ -87,6 +104,9 @@ class ListenDialect:
     error: Callable[[Payload], str | None]
     readable: Callable[[Payload], bool]
     facts: Callable[[Payload], Mapping[str, Any]]
+    rate: int = 16_000
+    silence: Callable[[Payload], Silence | None] = lambda _: None
+    ends: Callable[[Payload], bool] = lambda _: False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -145,6 +145,11 @@ class PacedInput(io.AudioInput):
         return self._origin + (first - dropped) * _NS // PIPELINE_RATE
 
     @property
+    def frame(self) -> int:
+        """How many samples a frame holds."""
+        return self._line.frame_bytes // 2
+
+    @property
     def sample_of_speech_end(self) -> int | None:
         """The number of samples from the first of the line to the last of speech."""
         if self._speech_end_ns is None:

@@ -152,6 +152,34 @@ async def test_the_server_ends_an_utterance_after_the_stated_silence(
     assert span.ns > 690e6
 
 
+async def test_the_way_to_the_realtime_socket_is_named(hearing: GatewayProcess) -> None:
+    """Resampler and packet are the client's waits, the silence is endpointing, the rest hearing."""
+    chosen = candidate("realtime", stt={"turn_detection": {"silence_duration_ms": 450}})
+    found = [each for each in await performed(hearing, chosen, times=5) if isinstance(each, Trial)]
+    trials = found[1:]
+    assert len(trials) >= 3
+    for trial in trials:
+        # 50 ms at the most for the packet, and for the resampler its filter's and a frame.
+        held = part_ms(trial, "resampling") + part_ms(trial, "packet")
+        assert 0 < held <= 100.001
+        assert part_ms(trial, "provider_silence") == pytest.approx(450, abs=0.001)
+        assert part_ms(trial, "stt") >= 99
+        assert request(trial, Stage.STT).facts["endpointing_silence_ms"] == 450
+    assert min(part_ms(each, "stt") for each in trials) < 120
+    assert min(unattributed_ms(each) for each in trials) < 1.0
+
+
+async def test_a_client_that_ends_utterances_waits_itself(hearing: GatewayProcess) -> None:
+    """The silence that its detector needs is the client's wait, and no time of the provider's."""
+    found = await performed(hearing, candidate("realtime-by-client"), times=4)
+    trials = [each for each in found[1:] if isinstance(each, Trial)]
+    assert len(trials) >= 2
+    for trial in trials:
+        assert part_ms(trial, "vad_silence") > 250
+        assert part_ms(trial, "provider_silence") == 0
+    assert 99 <= min(part_ms(each, "stt") for each in trials) < 120
+
+
 async def test_interims_come_over_the_realtime_socket(hearing: GatewayProcess) -> None:
     """Deltas become interim transcripts before the final."""
     (trial,) = await performed(hearing, candidate("realtime", "exact-interims"))

@@ -27,7 +27,13 @@ from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from harness.pipeline.place import Place
 from harness.pipeline.recording import Sent
-from harness.pipeline.socket_reading import ListenDialect, Payload, SpeakDialect, json_object
+from harness.pipeline.socket_reading import (
+    ListenDialect,
+    Payload,
+    Silence,
+    SpeakDialect,
+    json_object,
+)
 from harness.pipeline.socket_transport import closing, timed_session
 from harness.pipeline.transport import timed_client
 
@@ -255,6 +261,20 @@ def _heard_facts(data: Payload) -> dict[str, Any]:
     return {"language": language} if message.get("is_final") and isinstance(language, str) else {}
 
 
+def _silence(payload: Payload) -> Silence | None:
+    message = (json_object(payload) if isinstance(payload, str) else None) or {}
+    detection = message.get("streaming_vad_config")
+    stated = detection.get("min_silence_duration_ms") if isinstance(detection, dict) else None
+    return Silence(shortest_ms=stated) if isinstance(stated, int | float) else None
+
+
+def _ends(payload: Payload) -> bool:
+    return isinstance(payload, str) and (json_object(payload) or {}).get("type") in (
+        "input_audio_buffer.commit",
+        "end_audio",
+    )
+
+
 def _listen_dialect(dialect: str) -> ListenDialect:
     return ListenDialect(
         samples=_binary_samples if dialect == "whisper" else _appended_samples,
@@ -262,6 +282,8 @@ def _listen_dialect(dialect: str) -> ListenDialect:
         error=_error,
         readable=_readable(dialect),
         facts=_heard_facts,
+        silence=_silence,
+        ends=_ends,
     )
 
 

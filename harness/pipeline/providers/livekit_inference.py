@@ -20,8 +20,15 @@ from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from harness.pipeline.place import Place
+from harness.pipeline.probes import stamped_detector
 from harness.pipeline.recording import Sent
-from harness.pipeline.socket_reading import ListenDialect, Payload, SpeakDialect, json_object
+from harness.pipeline.socket_reading import (
+    ListenDialect,
+    Payload,
+    Silence,
+    SpeakDialect,
+    json_object,
+)
 from harness.pipeline.socket_transport import closing, timed_session
 from harness.pipeline.transport import timed_client
 
@@ -144,6 +151,48 @@ def _session_facts(data: Payload) -> dict[str, Any]:
     return facts
 
 
+_SHORTEST = {
+    # Milliseconds in one unit of the option.
+    "assemblyai": ("min_end_of_turn_silence_when_confident", 1.0),
+    "cartesia": ("max_silence_duration_secs", 1000.0),
+    "deepgram": ("endpointing", 1.0),
+    "inworld": ("min_end_of_turn_silence_when_confident", 1.0),
+    "speechmatics": ("end_of_utterance_silence_trigger", 1000.0),
+    "xai": ("endpointing", 1.0),
+}
+"""By vendor, the option that states the silence before an utterance's end."""
+_LONGEST = {
+    "assemblyai": ("max_turn_silence", 1.0),
+    "cartesia": ("turn_end_timeout_ms", 1.0),
+    "deepgram": ("eot_timeout_ms", 1.0),
+}
+"""By vendor, the option that states the silence after which an undecided turn ends."""
+
+
+def _silence(payload: Payload) -> Silence | None:
+    """Return what ``session.create`` states of the vendor's endpointing."""
+    message = (json_object(payload) if isinstance(payload, str) else None) or {}
+    settings = message.get("settings")
+    extra = settings.get("extra") if isinstance(settings, dict) else None
+    if message.get("type") != "session.create" or not isinstance(extra, dict):
+        return None
+    vendor = str(message.get("model", "")).partition("/")[0]
+
+    def stated(options: Mapping[str, tuple[str, float]]) -> float | None:
+        name, unit = options.get(vendor, ("", 1.0))
+        value = extra.get(name)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return None
+        return value * unit
+
+    found = Silence(shortest_ms=stated(_SHORTEST), longest_ms=stated(_LONGEST))
+    return None if found == Silence() else found
+
+
+def _ends(payload: Payload) -> bool:
+    return isinstance(payload, str) and payload.startswith('{"type": "session.finalize"')
+
+
 def _listen_dialect(rate: int) -> ListenDialect:
     return ListenDialect(
         samples=_listen_samples(rate),
@@ -151,6 +200,9 @@ def _listen_dialect(rate: int) -> ListenDialect:
         error=_error,
         readable=_readable,
         facts=_session_facts,
+        rate=rate,
+        silence=_silence,
+        ends=_ends,
     )
 
 
@@ -239,6 +291,10 @@ def make_stt(place: Place, settings: StageSettings) -> stt.STT[Any]:
         fallback=fallback,
         conn_options=_connect(place),
     )
+    detector: Any = client._vad  # noqa: SLF001  (livekit's choice, for models that need one)
+    if detector is not None:
+        detector.update_options(min_silence_duration=place.options.vad_min_silence_s)
+        stamped_detector(detector)
     return closing(client, session)
 
 

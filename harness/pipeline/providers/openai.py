@@ -15,6 +15,7 @@ from harness.domain.providers.openai import is_local
 from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
 from harness.pipeline.place import Place
+from harness.pipeline.probes import stamped_detector
 from harness.pipeline.providers.openai_realtime import REALTIME_DIALECT, REALTIME_ONLY
 from harness.pipeline.socket_transport import closing, timed_session
 from harness.pipeline.transport import timed_client
@@ -113,13 +114,12 @@ def compatible_stt(
         label=place.request_label,
         timeout_s=place.options.request_timeout_s,
     )
+    detector = VAD(model="silero", min_silence_duration=place.options.vad_min_silence_s)
     made = openai.STT(
         use_realtime=True,
         turn_detection=options.get("turn_detection", NOT_GIVEN),
         noise_reduction_type=options.get("noise_reduction", NOT_GIVEN),
-        vad=VAD(model="silero", min_silence_duration=place.options.vad_min_silence_s)
-        if model.startswith(REALTIME_ONLY)
-        else NOT_GIVEN,
+        vad=stamped_detector(detector) if model.startswith(REALTIME_ONLY) else NOT_GIVEN,
         **given,
     )
     # It would take livekit's shared session, whose sockets are not seen.

@@ -5,7 +5,7 @@ import binascii
 import math
 from typing import Any, Final
 
-from harness.pipeline.socket_reading import ListenDialect, Payload, json_object
+from harness.pipeline.socket_reading import ListenDialect, Payload, Silence, json_object
 
 __all__ = ["REALTIME_DIALECT", "REALTIME_ONLY"]
 
@@ -26,6 +26,21 @@ def _samples(payload: Payload) -> int:
     except (binascii.Error, TypeError):
         return 0
     return len(data) // 2 * _HEARD_RATE // _RATE
+
+
+def _silence(payload: Payload) -> Silence | None:
+    message = (json_object(payload) if isinstance(payload, str) else None) or {}
+    if message.get("type") != "session.update":
+        return None
+    detection: Any = message
+    for name in ("session", "audio", "input", "turn_detection"):
+        detection = detection.get(name) if isinstance(detection, dict) else None
+    stated = detection.get("silence_duration_ms") if isinstance(detection, dict) else None
+    return Silence(shortest_ms=stated if isinstance(stated, int | float) else None)
+
+
+def _ends(payload: Payload) -> bool:
+    return isinstance(payload, str) and payload.startswith('{"type": "input_audio_buffer.commit"')
 
 
 def _transcript(data: Payload) -> tuple[str, str] | None:
@@ -82,4 +97,7 @@ REALTIME_DIALECT: Final = ListenDialect(
     error=_error,
     readable=_readable,
     facts=_facts,
+    rate=_RATE,
+    silence=_silence,
+    ends=_ends,
 )
