@@ -69,11 +69,18 @@ def breakdown_tables(
             )
         )
     for stage in _ROUTED:
+        key = by_route(stage)
+        # A candidate whose stage told no route at all has no router, and nothing to be split by.
+        routed = {
+            name: mine
+            for name, mine in rows.items()
+            if any(key(row) not in (None, UNROUTED) for row in mine)
+        }
         routes = _groups(
-            rows,
-            by_route(stage),
+            routed,
+            key,
             summary,
-            shown=lambda names: any(name != UNROUTED for name in names),
+            shown=bool,
             metrics=_OF_STAGE[stage],
         )
         if routes:
