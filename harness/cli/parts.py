@@ -87,9 +87,15 @@ def gateway_for(
 
 @contextlib.asynccontextmanager
 async def performers_for(
-    suite: Suite, gateway: Gateway | None
+    suite: Suite, gateway: Gateway | None, *, run: str = ""
 ) -> AsyncIterator[dict[str, Performer]]:
-    """Make a performer for each candidate, and keep watch over the machine while they are used."""
+    """Make a performer for each candidate, and keep watch over the machine while they are used.
+
+    Args:
+        suite: names the candidates.
+        gateway: stands in for providers; None for a live suite.
+        run: the run's name.
+    """
     from harness.pipeline.health import Watch
     from harness.pipeline.place import Place
 
@@ -98,6 +104,7 @@ async def performers_for(
         options=suite.session,
         gateway=None if gateway is None else gateway.url,
         gateway_key=None if gateway is None else gateway.key,
+        run=run,
     )
     watch = Watch()
     await watch.start()

@@ -21,6 +21,7 @@ from harness.gateway.engines.recogniser import EmbeddedRecogniser, Recogniser, R
 from harness.gateway.engines.synthesiser import Synthesiser
 from harness.gateway.faults import HTTP_STATUS_FAULTS, FaultKind, FaultMix, Stage
 from harness.gateway.profiles import Profile, SttProfile
+from harness.gateway.prompt_cache import PromptMemory
 from harness.gateway.truth import TruthEvent, TruthLog
 from harness.pacing import Pacer
 
@@ -91,6 +92,7 @@ class Gateway:
         synthesiser: speaks.
         pool: the embedded recogniser's workers; None where pocketsphinx is not installed.
         oracle: knows the utterances; with none it hears nothing.
+        prompts: what the profiles' prompt caches hold.
     """
 
     config: GatewayConfig
@@ -100,6 +102,7 @@ class Gateway:
     synthesiser: Synthesiser
     pool: RecogniserPool | None
     oracle: Oracle
+    prompts: PromptMemory = field(default_factory=PromptMemory)
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     _seen: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 

@@ -28,6 +28,7 @@ from harness.gateway.distributions import Draws
 from harness.gateway.engines.replies import Reply, nonsense, reasoning_tokens, reply_to, tokens
 from harness.gateway.faults import FaultKind, Stage
 from harness.gateway.profiles import LlmProfile
+from harness.gateway.prompt_cache import prompt_tokens
 from harness.gateway.route import Route
 from harness.gateway.routed import note_asked, routed_by_headers
 
@@ -67,6 +68,7 @@ class Plan:
         reply: what is said.
         reasoning: how many reasoning deltas there are.
         answer: how many answer deltas.
+        cached: how many of the prompt's tokens a cache served.
     """
 
     headers_ns: int
@@ -74,6 +76,7 @@ class Plan:
     reply: Reply
     reasoning: int
     answer: int
+    cached: int = 0
 
 
 def _delta(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
@@ -96,14 +99,30 @@ def _answer_deltas(reply: Reply, call_id: str) -> Iterator[dict[str, Any]]:
         yield {"tool_calls": [{"index": 0, "function": {"arguments": token}}]}
 
 
-def plan_answer(settings: LlmProfile, draws: Draws, reply: Reply, call_id: str) -> Plan:
-    """Draw the schedule of a whole answer, in nanoseconds after the request."""
-    first_text = draws.delay_ns(settings.first_text, "first_text")
+def plan_answer(  # noqa: D417  # the others speak for themselves
+    settings: LlmProfile,
+    draws: Draws,
+    reply: Reply,
+    call_id: str,
+    *,
+    cached: tuple[int, int] = (0, 1),
+) -> Plan:
+    """Draw the schedule of a whole answer, in nanoseconds after the request.
+
+    Args:
+        cached: how many tokens of the prompt a cache served, and how many it has.
+    """
+    served, prompt = cached
+    saved = 0.0
+    if settings.prompt_cache is not None and prompt:
+        saved = settings.prompt_cache.saving * served / prompt
+    first_text = round(draws.delay_ns(settings.first_text, "first_text") * (1 - saved))
     first_reasoning: int | None = None
     if settings.reasoning is not None:
         # One quantile for both: a slow answer is slow from its first thought.
         position = draws.uniform("first_text")
-        first_reasoning = min(settings.reasoning.first.quantile_ns(position), first_text)
+        thought = round(settings.reasoning.first.quantile_ns(position) * (1 - saved))
+        first_reasoning = min(thought, first_text)
     first = first_text if first_reasoning is None else first_reasoning
     headers = min(draws.delay_ns(settings.headers, "headers"), first)
     pieces: list[Piece] = []
@@ -148,22 +167,19 @@ def plan_answer(settings: LlmProfile, draws: Draws, reply: Reply, call_id: str) 
         reply=reply,
         reasoning=reasoning,
         answer=answer,
+        cached=served,
     )
 
 
 def usage_of(messages: list[Any], plan: Plan) -> dict[str, Any]:
     """Return the tokens of a request and its answer, as OpenAI counts them."""
-    prompt = sum(
-        4 + len(tokens(str(message.get("content") or "")))
-        for message in messages
-        if isinstance(message, dict)
-    )
+    prompt = len(prompt_tokens(messages))
     completion = plan.answer + plan.reasoning
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": 0},
+        "prompt_tokens_details": {"cached_tokens": plan.cached},
         "completion_tokens_details": {"reasoning_tokens": plan.reasoning},
     }
 
@@ -222,7 +238,12 @@ async def chat_completions(gateway: Gateway, request: web.Request) -> web.Stream
             tool_choice=body.get("tool_choice"),
             max_sentences=settings.max_sentences,
         )
-    plan = plan_answer(settings, draws, reply, gateway.next_name("call_"))
+    served = (0, 1)
+    if settings.prompt_cache is not None:
+        prompt = prompt_tokens(body["messages"])
+        owner = f"{profile.name} {body['model']}"
+        served = gateway.prompts.serve(settings.prompt_cache, owner, prompt), len(prompt)
+    plan = plan_answer(settings, draws, reply, gateway.next_name("call_"), cached=served)
     answer = _Answer(
         call,
         request,

@@ -7,6 +7,7 @@ out is the default. A delay is a number of milliseconds, or a table that names i
     first_text = { p50_ms = 300, p95_ms = 700, max_ms = 4000 }
     gap = 12
     reasoning = { first = 150, gap = 20 }
+    prompt_cache = { saving = 0.6, min_tokens = 16, block_tokens = 4 }
     faults = { rates = { rate-limited = 0.01 }, retry_after_s = 1 }   # first = 1: never again
 
     ["my-tts".tts]
@@ -47,6 +48,7 @@ from harness.gateway.profiles import (
     InterruptionProfile,
     LlmProfile,
     Profile,
+    PromptCache,
     Reasoning,
     SttProfile,
     TtsProfile,
@@ -61,9 +63,10 @@ _STAGES: Final[Mapping[str, type[SttProfile | LlmProfile | TtsProfile | Interrup
     "tts": TtsProfile,
     "interruption": InterruptionProfile,
 }
-_NESTED: Final[Mapping[str, type[Interims | Reasoning]]] = {
+_NESTED: Final[Mapping[str, type[Interims | Reasoning | PromptCache]]] = {
     "interims": Interims,
     "reasoning": Reasoning,
+    "prompt_cache": PromptCache,
 }
 _DISTRIBUTIONS: Final = frozenset(
     {
@@ -264,7 +267,7 @@ def _value(key: str, value: Any, where: str, problems: list[str]) -> Any:
         return tuple(_check(value, lambda _: ok, "a list of names"))
     if key in ("stable", "tool_calls", "says_closed"):
         return _check(value, lambda given: isinstance(given, bool), "true or false")
-    if key in ("max_sentences", "max_tokens"):
+    if key in ("max_sentences", "max_tokens", "min_tokens", "block_tokens"):
         return _check(value, lambda given: type(given) is int, "a whole number")
     return _check(value, _is_number, "a number")
 

@@ -13,6 +13,7 @@ __all__ = [
     "InterruptionProfile",
     "LlmProfile",
     "Profile",
+    "PromptCache",
     "Publication",
     "Reasoning",
     "RecogniserName",
@@ -144,6 +145,27 @@ class Reasoning:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PromptCache:
+    """A cache of prompts: what a prompt begins with need not be computed twice.
+
+    Attributes:
+        saving: by which share the time to the first text shrinks for a prompt that is known whole;
+            for one that is known in part, by as much of it.
+        min_tokens: a shorter beginning is not served.
+        block_tokens: beginnings are known in steps of so many tokens.
+    """
+
+    saving: float = 0.5
+    min_tokens: int = 16
+    block_tokens: int = 4
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.saving <= 1, "saving must lie within 0 and 1")
+        _require(1 <= self.block_tokens <= 1024, "block_tokens must lie within 1 and 1024")
+        _require(0 <= self.min_tokens <= 1_000_000, "min_tokens must lie within 0 and 1000000")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LlmProfile:
     """How a chat service behaves; every delay counts from the request's arrival.
 
@@ -156,6 +178,7 @@ class LlmProfile:
         gap: between answer deltas.
         max_sentences: the scripted reply is cut to this length.
         tool_calls: whether the script may answer with a tool call when tools are offered.
+        prompt_cache: None where the service keeps no prompts.
         faults: what goes wrong, and how often.
     """
 
@@ -166,6 +189,7 @@ class LlmProfile:
     gap: Distribution = ZERO
     max_sentences: int = 3
     tool_calls: bool = True
+    prompt_cache: PromptCache | None = None
     faults: FaultMix = field(default_factory=FaultMix)
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from livekit.agents import APIConnectOptions, llm, stt, tts
 
 from harness.domain.suite import Candidate, Suite
 from harness.domain.timeline import Stage
+from harness.pipeline.caches import bust_cache
 from harness.pipeline.place import Place
 from harness.pipeline.probes import probe_llm, probe_stt, probe_tts
 from harness.pipeline.providers import make_client
@@ -43,6 +44,8 @@ class Clients:
         if candidate.llm is not None:
             self.llm = make_client(Stage.LLM, self._place, candidate.llm)
             probe_llm(self.llm)
+            if candidate.llm.cache == "bust":
+                bust_cache(self.llm, run=self._place.run, candidate=candidate.name)
         if candidate.tts is not None:
             self.tts = make_client(Stage.TTS, self._place, candidate.tts)
             probe_tts(self.tts)

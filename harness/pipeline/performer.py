@@ -258,7 +258,7 @@ class Base:
     async def _perform(
         self, key: TrialKey, candidate: Candidate, utterance: PlayableUtterance, *, cold: bool
     ) -> tuple[Trial | FailedTrial, ReplyAudio | None]:
-        recorder = Recorder()
+        recorder = Recorder(key.id)
         CURRENT_RECORDER.set(recorder)
         started = time.perf_counter_ns()
         performance = Performance(

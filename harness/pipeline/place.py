@@ -21,6 +21,7 @@ class Place:
         gateway_key: the key that the gateway asks for.
         options: the suite's session options.
         label: prefix of the request ids that join a gateway's truth.
+        run: the run's name; makes prompts unlike those of any other run, where that is asked for.
         environ: where keys and addresses are read; never copied anywhere.
     """
 
@@ -29,6 +30,7 @@ class Place:
     gateway: str | None = None
     gateway_key: str | None = None
     label: str = "run"
+    run: str = ""
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
 
     @property
