@@ -370,7 +370,7 @@ async def _performed(
             }
         )
 
-    async with performers_for(plan.suite, gateway) as performers:
+    async with performers_for(plan.suite, gateway, run=writer.run.name) as performers:
         return await run_suite(
             plan.suite,
             plan.keys,

@@ -1,6 +1,7 @@
 """Requests that were made again: each attempt is kept, and the time lost to it has a name."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import pytest
 
@@ -40,7 +41,10 @@ def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess
 
 
 async def _played(
-    gateway: GatewayProcess, *, ears: StageSettings | None = None, **profiles: str
+    gateway: GatewayProcess,
+    *,
+    ears: StageSettings | None = None,
+    profiles: Mapping[str, str] = MappingProxyType({}),
 ) -> Played:
     def stage(name: str) -> StageSettings:
         options = {"mode": "rest"} if name == "stt" else {}
@@ -64,7 +68,7 @@ async def test_a_retry_is_seen(failing: GatewayProcess, name: str) -> None:
     The time from the first attempt to the last is a part of the waterfall, named after its cause,
     and nothing of it is left unattributed.
     """
-    trial = await _played(failing, **{name: f"{name}-once"})
+    trial = await _played(failing, profiles={name: f"{name}-once"})
     assert isinstance(trial, Trial), trial.failure
     request = _request(trial, Stage(name))
     (attempt,) = request.attempts
