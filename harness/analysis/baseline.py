@@ -16,8 +16,9 @@ from harness.analysis.comparable import (
     option_values,
     recogniser_of,
 )
-from harness.analysis.definitions import METRICS, definition_digests
+from harness.analysis.definitions import EVENTS, METRICS, definition_digests
 from harness.analysis.estimate import Estimate
+from harness.analysis.interruptions import event_rate
 from harness.analysis.samples import Row
 from harness.analysis.sides import main_rows
 from harness.analysis.summary import SHARES, statistics_of
@@ -77,6 +78,10 @@ def _figures(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
                 found.setdefault(metric_id, {})[name] = estimate.point
     failed = sum(isinstance(row.trial, FailedTrial) for row in rows)
     found["failures"] = {"rate": failed / len(rows)}
+    for event in EVENTS:
+        rate = event_rate(event, rows)
+        if isinstance(rate, Estimate):
+            found[event] = {"rate": rate.point}
     for kind in WORD_RATES:
         words = pooled_words(kind, rows)
         if words is not None and words.reference_words:

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from harness.analysis.baseline import Baseline, against_baseline, machine_difference
 from harness.analysis.comparable import MeasuredRun, recogniser_of
-from harness.analysis.definitions import METRICS
+from harness.analysis.definitions import EVENTS, METRICS, OVER_THE_REPLY
 from harness.analysis.gate_rule import Limit
 from harness.analysis.samples import Row, sample_of
 from harness.analysis.words import RATES, WORD_RATES, pooled_words, word_rate
@@ -118,6 +118,12 @@ def bind(
                 if role not in names or not rows.get(role):
                     problems.append(f"{where}: {run.name} has no trial of candidate {role!r}")
                 elif not _has(budget, rows[role]):
+                    if budget.metric in OVER_THE_REPLY:
+                        problems.append(
+                            f"{where}: no trial of {role!r} has {budget.metric}; name what is said "
+                            "over the replies by [[barge_in]]"
+                        )
+                        continue
                     why = f"the {run.suite.driver.value} driver or the dataset does not give it"
                     if budget.metric == "tts_wer":
                         why = (
@@ -148,6 +154,9 @@ def _misstated(budget: Budget) -> str:
     if word_rate(budget.metric) is not None:
         known = budget.statistic in {"rate", "mean"}
         return "" if known else f'{budget.metric} is limited by statistic = "rate" (pooled)'
+    if budget.metric in EVENTS:
+        known = budget.statistic == "rate"
+        return "" if known else f'{budget.metric} is limited by statistic = "rate"'
     if budget.statistic in SHARES:
         return ""
     return (

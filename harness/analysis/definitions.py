@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from harness.domain.barge_in import Expects
 from harness.domain.suite import Driver
 from harness.domain.timeline import Mark, Stage
 
-__all__ = ["METRICS", "Better", "Metric", "Unit", "definition_digests"]
+__all__ = ["EVENTS", "METRICS", "OVER_THE_REPLY", "Better", "Metric", "Unit", "definition_digests"]
 
 Better = Literal["lower", "higher"]
 Unit = Literal["ms", "tokens/s", "ratio", "count", "rate"]
@@ -325,7 +326,104 @@ _TABLE = (
         "at the socket)",
         leaves_out="nothing: opening a connection is in it, and named in the waterfall",
     ),
+    Metric(
+        id="interruption",
+        title="Interruption to silence",
+        unit="ms",
+        better="lower",
+        start=Mark.OVERLAP_START,
+        end=Mark.REPLY_STOPPED,
+        stage=None,
+        drivers=_SESSION,
+        definition="of speech that should interrupt, from its first audible sample to the stop of "
+        "the reply's playout; a reply that goes on is a failure",
+        leaves_out="echo and its cancellation, the room, what jitter buffers still play",
+        headline=True,
+    ),
+    Metric(
+        id="interruption_detection",
+        title="Interruption detected",
+        unit="ms",
+        better="lower",
+        start=Mark.OVERLAP_START,
+        end=Mark.INTERRUPTION_DETECTED,
+        stage=Stage.INTERRUPTION,
+        drivers=_SESSION,
+        definition="of speech that should interrupt, from its first audible sample to the agent's "
+        "decision that it is being interrupted; a reply that goes on is a failure",
+        leaves_out="the way from the decision to the stop",
+    ),
+    Metric(
+        id="interruption_verdict",
+        title="Interruption verdict",
+        unit="ms",
+        better="lower",
+        start=None,
+        end=None,
+        stage=Stage.INTERRUPTION,
+        drivers=_SESSION,
+        definition="from the hand-over of a window of the overlapping speech to the detector's "
+        "socket, to the arrival of its verdict: the median over the turn's windows; a detector "
+        "that gives none is a failure",
+        leaves_out="how much speech the verdict took: windows are sent every 100 ms; agents that "
+        "ask no detector",
+    ),
+    Metric(
+        id="missed_interruptions",
+        title="Missed interruptions",
+        unit="rate",
+        better="lower",
+        start=None,
+        end=None,
+        stage=None,
+        drivers=_SESSION,
+        definition="share of speech that should interrupt over which the reply was not stopped; "
+        "failed trials count as missed",
+        leaves_out="replies that were over before anything was said over them",
+    ),
+    Metric(
+        id="false_interruptions",
+        title="False interruptions",
+        unit="rate",
+        better="lower",
+        start=None,
+        end=None,
+        stage=None,
+        drivers=_SESSION,
+        definition="share of backchannels over which the reply was stopped; failed trials count "
+        "as stopped",
+        leaves_out="that livekit can resume a reply that it has paused: a pause is a stop",
+    ),
+    Metric(
+        id="interruption_fallbacks",
+        title="Falls back to voice activity",
+        unit="rate",
+        better="lower",
+        start=None,
+        end=None,
+        stage=Stage.INTERRUPTION,
+        drivers=_SESSION,
+        definition="share of trials with speech over the reply in which the adaptive detector "
+        "failed and livekit decided by voice activity",
+        leaves_out="agents that ask no detector",
+    ),
 )
+
+EVENTS = ("missed_interruptions", "false_interruptions", "interruption_fallbacks")
+"""Metrics that are 1 for a trial in which something happened and 0 for one in which it did not: a
+candidate has one rate, and no percentile gates."""
+
+OVER_THE_REPLY: Mapping[str, frozenset[Expects]] = MappingProxyType(
+    {
+        "interruption": frozenset({Expects.INTERRUPTS}),
+        "interruption_detection": frozenset({Expects.INTERRUPTS}),
+        "interruption_verdict": frozenset(Expects),
+        "missed_interruptions": frozenset({Expects.INTERRUPTS}),
+        "false_interruptions": frozenset({Expects.BACKCHANNEL}),
+        "interruption_fallbacks": frozenset(Expects),
+    }
+)
+"""Metrics of what is said over the reply, and of which such speech each is."""
 
 METRICS: Mapping[str, Metric] = MappingProxyType({metric.id: metric for metric in _TABLE})
 """Every metric by its id, in the order of reports."""

@@ -61,6 +61,15 @@ class Selection:
 
 def _window(turn: Turn, ended_ns: int) -> tuple[tuple[int, int], ...]:
     """Return the intervals in which a stall would have changed what is measured."""
+    begun, stopped = (turn.marks.get(m) for m in (Mark.OVERLAP_START, Mark.REPLY_STOPPED))
+    # A verdict on what was said over the reply may come until the reply has been played.
+    last = stopped if stopped is not None else turn.marks.get(Mark.PLAYOUT_END)
+    if begun is None or last is None or last <= begun:
+        return _response_window(turn, ended_ns)
+    return (*_response_window(turn, ended_ns), (begun, last))
+
+
+def _response_window(turn: Turn, ended_ns: int) -> tuple[tuple[int, int], ...]:
     speech_end = turn.marks.get(Mark.SPEECH_END)
     audible = turn.marks.get(Mark.FIRST_AUDIBLE)
     legs = critical_path(turn)
@@ -106,11 +115,12 @@ def disturbance(trial: Trial | FailedTrial) -> Disturbance | None:
 
 def select(trials: Iterable[Trial | FailedTrial]) -> Selection:
     """Sort out the trials of one candidate: warm-ups, re-runs, disturbed ones."""
-    planned: dict[tuple[str, str, int], list[Trial | FailedTrial]] = {}
+    planned: dict[tuple[str, str, str, int], list[Trial | FailedTrial]] = {}
     everything = tuple(trial for trial in trials if not trial.key.warmup)
     for trial in everything:
-        key = (trial.key.candidate, trial.key.recording, trial.key.repeat)
-        planned.setdefault(key, []).append(trial)
+        key = trial.key
+        which = (key.candidate, key.recording, key.barge_in, key.repeat)
+        planned.setdefault(which, []).append(trial)
     main: list[Trial | FailedTrial] = []
     undisturbed: list[Trial | FailedTrial] = []
     for attempts in planned.values():

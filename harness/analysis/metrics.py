@@ -9,7 +9,7 @@ from typing import Any
 
 import jiwer
 
-from harness.analysis.definitions import METRICS, Metric
+from harness.analysis.definitions import METRICS, OVER_THE_REPLY, Metric
 from harness.analysis.transcript import NoTranscript, Score, normalise, score
 from harness.domain.suite import Driver
 from harness.domain.timeline import Mark, Stage
@@ -17,6 +17,8 @@ from harness.domain.trial import (
     Cause,
     FailedTrial,
     Failure,
+    FailureKind,
+    Overlap,
     Request,
     TranscriptKind,
     Trial,
@@ -46,6 +48,7 @@ MILLISECOND = 1_000_000
 SECOND = 1_000_000_000
 FINALS_ONLY = "finals only"
 AFTER_RETRY = "after a retry"
+FELL_BACK = "fell back to voice activity"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -437,6 +440,85 @@ def _spoken_errors(view: _View) -> Measurement | Missing:
     return Measurement(value=found.rate)
 
 
+def _said_over(view: _View, metric_id: str) -> Overlap | Missing:
+    """Return what was said over the reply, where a metric asks for such speech."""
+    overlap = view.turn.overlap
+    if overlap is None:
+        return Missing(reason="nothing was to be said over the reply")
+    if overlap.expects not in OVER_THE_REPLY[metric_id]:
+        return Missing(reason=f"the speech over the reply was: {overlap.expects.value}")
+    if Mark.OVERLAP_START not in view.marks:
+        return Missing(reason="the reply was over before anything was said over it")
+    return overlap
+
+
+def _until(view: _View, metric_id: str, end: Mark) -> Measurement | Missing:
+    overlap = _said_over(view, metric_id)
+    if isinstance(overlap, Missing):
+        return overlap
+    if Mark.REPLY_STOPPED not in view.marks:
+        failure = Failure(
+            stage=Stage.INTERRUPTION,
+            kind=FailureKind.NOT_INTERRUPTED,
+            message="the reply went on over speech that should have stopped it",
+        )
+        return Missing(reason="the reply was not stopped", failure=failure)
+    if end not in view.marks:
+        return Missing(reason="something else stopped the reply")
+    return _span(view, Mark.OVERLAP_START, end, FELL_BACK if overlap.fell_back else "")
+
+
+def _interruption(view: _View) -> Measurement | Missing:
+    return _until(view, "interruption", Mark.REPLY_STOPPED)
+
+
+def _detection(view: _View) -> Measurement | Missing:
+    return _until(view, "interruption_detection", Mark.INTERRUPTION_DETECTED)
+
+
+def _verdict(view: _View) -> Measurement | Missing:
+    overlap = _said_over(view, "interruption_verdict")
+    if isinstance(overlap, Missing):
+        return overlap
+    asked = [each for each in view.turn.requests if each.stage is Stage.INTERRUPTION]
+    failed = next((each.failure for each in asked if each.failure is not None), None)
+    if failed is not None:
+        return Missing(reason=f"failed: {failed.stage.value} {failed.kind.value}", failure=failed)
+    spans = [
+        each.marks[Mark.VERDICT_RECEIVED] - each.marks[Mark.WINDOW_SENT]
+        for each in asked
+        if Mark.VERDICT_RECEIVED in each.marks and Mark.WINDOW_SENT in each.marks
+    ]
+    if not spans:
+        return Missing(reason="no detector was asked")
+    return Measurement(value=median(spans) / MILLISECOND)
+
+
+def _stopped(view: _View, metric_id: str, *, bad: bool) -> Measurement | Missing:
+    overlap = _said_over(view, metric_id)
+    if isinstance(overlap, Missing):
+        return overlap
+    stopped = Mark.REPLY_STOPPED in view.marks
+    return Measurement(value=float(stopped is bad), note=FELL_BACK if overlap.fell_back else "")
+
+
+def _missed(view: _View) -> Measurement | Missing:
+    return _stopped(view, "missed_interruptions", bad=False)
+
+
+def _falsely_stopped(view: _View) -> Measurement | Missing:
+    return _stopped(view, "false_interruptions", bad=True)
+
+
+def _fell_back(view: _View) -> Measurement | Missing:
+    overlap = _said_over(view, "interruption_fallbacks")
+    if isinstance(overlap, Missing):
+        return overlap
+    if overlap.detector != "adaptive":
+        return Missing(reason="no detector was asked")
+    return Measurement(value=float(bool(overlap.fell_back)))
+
+
 _FORMULAS: Mapping[str, Callable[[_View], Measurement | Missing]] = MappingProxyType(
     {
         "stt_first_transcript": _first_transcript,
@@ -450,6 +532,12 @@ _FORMULAS: Mapping[str, Callable[[_View], Measurement | Missing]] = MappingProxy
         "tts_client_overhead": _tts_overhead,
         "wer": _word_errors,
         "cer": _character_errors,
+        "interruption": _interruption,
+        "interruption_detection": _detection,
+        "interruption_verdict": _verdict,
+        "missed_interruptions": _missed,
+        "false_interruptions": _falsely_stopped,
+        "interruption_fallbacks": _fell_back,
         "tts_wer": _spoken_errors,
     }
 )

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from harness.analysis.definitions import METRICS
+from harness.analysis.definitions import METRICS, OVER_THE_REPLY
 from harness.analysis.estimate import Estimate, Sample, Statistic, TimedOut, Unsupported
 from harness.analysis.metrics import (
     Measurement,
@@ -120,6 +120,8 @@ def _of_failed(trial: FailedTrial, metric_id: str, utterance: Utterance) -> Meas
     if Driver(trial.driver) not in METRICS[metric_id].drivers:
         return Missing(reason=f"not measured by the {trial.driver} driver")
     reason = f"failed: {failure.stage.value} {failure.kind.value}"
+    if metric_id in OVER_THE_REPLY and trial.key.expects not in OVER_THE_REPLY[metric_id]:
+        return Missing(reason="no such speech was to be said over the reply")
     if metric_id == "tts_wer":
         # Intelligibility is asked of replies; a reply that did not come is a failure elsewhere.
         return Missing(reason=reason)

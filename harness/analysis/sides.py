@@ -9,12 +9,13 @@ from harness.analysis.comparable import MeasuredRun
 from harness.analysis.definitions import METRICS
 from harness.analysis.disturbance import select
 from harness.analysis.estimate import Sample, Unsupported
+from harness.analysis.interruptions import event_of
 from harness.analysis.metrics import transcript_text
 from harness.analysis.paired import RateChange, compare_rates
 from harness.analysis.samples import Row, cluster_of, make_rows, pace_of
 from harness.analysis.summary import emulated_stages, is_emulated
 from harness.analysis.transcript import NoTranscript, Score, slot_recall
-from harness.analysis.words import WordRate
+from harness.analysis.words import WORD_RATES, WordRate
 from harness.domain.suite import Candidate, StageSettings, Suite
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
@@ -22,6 +23,7 @@ from harness.errors import ConfigurationError
 __all__ = [
     "BY",
     "By",
+    "ComparedRate",
     "Side",
     "compare_sides",
     "failure_events",
@@ -41,6 +43,9 @@ BY: tuple[By, ...] = ("candidate", "stt", "llm", "tts", "voice")
 
 UNFIT = 0.5
 """The ``tts_wer`` from which on a recogniser's opinion of replies says nothing."""
+
+ComparedRate = WordRate | str
+"""A word rate, or one of ``harness.analysis.definitions.EVENTS``."""
 
 Events = tuple[list[float], list[float], list[int]]
 
@@ -141,7 +146,9 @@ def setting_of(candidate: Candidate, by: By, *, emulated: bool) -> tuple[str, st
         label = f"{stage.profile} (emulated)"
     if stage.options:
         label += " (" + ", ".join(f"{k} {v}" for k, v in sorted(stage.options.items())) + ")"
-    others = {name: getattr(bare, name) for name in ("stt", "llm", "tts") if name != by}
+    others = {
+        name: getattr(bare, name) for name in ("stt", "llm", "tts", "interruption") if name != by
+    }
     voice = stage.voice if by == "tts" else None
     return label, repr((others, voice, bare.agent, bare.instructions))
 
@@ -253,14 +260,14 @@ def word_events(side: Side, metric_id: WordRate = "wer") -> Events:
 
 
 def compare_sides(
-    candidate: Side, reference: Side, rate: WordRate | None, *, confidence: float = 0.95
+    candidate: Side, reference: Side, rate: ComparedRate | None, *, confidence: float = 0.95
 ) -> RateChange | Unsupported:
     """Return the change of a rate between two sides, paired by recording.
 
     Args:
         candidate: the side in question.
         reference: the other.
-        rate: which errors; None compares failures.
+        rate: which errors or events; None compares failures.
         confidence: of the interval.
 
     Returns:
@@ -269,8 +276,11 @@ def compare_sides(
     """
     if rate is None:
         mine, theirs = failure_events(candidate), failure_events(reference)
+    elif rate in WORD_RATES:
+        kind: WordRate = "wer" if rate == "wer" else "tts_wer"
+        mine, theirs = word_events(candidate, kind), word_events(reference, kind)
     else:
-        mine, theirs = word_events(candidate, rate), word_events(reference, rate)
+        mine, theirs = overlap_events(candidate, rate), overlap_events(reference, rate)
     found = compare_rates(
         mine, theirs, confidence=confidence, blocks={**candidate.blocks, **reference.blocks}
     )
@@ -289,6 +299,16 @@ def compare_sides(
             observed=None,
         )
     return found
+
+
+def overlap_events(side: Side, metric_id: str) -> Events:
+    """Return 1 where what the metric counts happened and 0 where not, ones, and the strata."""
+    found = [
+        (float(seen), cluster_of(stratum))
+        for row, stratum in zip(side.rows, side.strata, strict=True)
+        if (seen := event_of(metric_id, row)) is not None
+    ]
+    return [seen for seen, _ in found], [1.0] * len(found), [cluster for _, cluster in found]
 
 
 def failure_events(side: Side) -> Events:

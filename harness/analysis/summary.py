@@ -7,13 +7,13 @@ the third takes every attempt. Warm-ups are in none.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from harness.analysis.agreement import REPORTED, Disagreement, disagreements
 from harness.analysis.attribution import MeanPart, Waterfall, mean_parts, waterfall
 from harness.analysis.costs import Cost, cost_of
-from harness.analysis.definitions import METRICS, Metric
+from harness.analysis.definitions import EVENTS, METRICS, Metric
 from harness.analysis.disturbance import Selection, disturbance, select
 from harness.analysis.estimate import (
     Estimate,
@@ -23,6 +23,7 @@ from harness.analysis.estimate import (
     estimate_mean,
     estimate_rate,
 )
+from harness.analysis.interruptions import event_rate
 from harness.analysis.metrics import Measurement, Missing
 from harness.analysis.quantile import estimate_quantiles
 from harness.analysis.samples import Row, cluster_of, make_rows, restored, sample_of
@@ -144,6 +145,8 @@ class CandidateSummary:
         reruns: attempts beyond the first.
         excluded: planned trials of which every attempt was disturbed.
         metrics: by id, in the table's order; those that no trial has are absent.
+        events: rates of what happened when something was said over the reply, by metric; empty
+            where nothing was.
         words: pooled word errors; None where no utterance has a text.
         spoken: pooled word errors of the replies; None where no recogniser heard them again.
         correct: turns whose WER lies within the suite's limit.
@@ -172,6 +175,9 @@ class CandidateSummary:
     cost: Cost | None
     emulated: frozenset[Stage]
     spoken: WordErrors | None = None
+    events: Mapping[str, Estimate | Unsupported] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
 
     def pooled(self, metric_id: WordRate) -> WordErrors | None:
         """Return the pooled errors of a metric that is a rate over words."""
@@ -206,7 +212,8 @@ def emulated_stages(suite: Suite, candidate: Candidate) -> frozenset[Stage]:
 def is_emulated(metric_id: str, stages: frozenset[Stage]) -> bool:
     """Tell whether a metric is EMULATED when these stages are."""
     stage = METRICS[metric_id].stage
-    return bool(stages) if stage in {None, Stage.ENDPOINTING} else stage in stages
+    whole = {None, Stage.ENDPOINTING, Stage.INTERRUPTION}
+    return bool(stages) if stage in whole else stage in stages
 
 
 def summarise(
@@ -275,6 +282,13 @@ def _candidate(
         metrics=MappingProxyType(_metrics(main, undisturbed, everything, emulated, confidence)),
         words=word_errors(main, confidence=confidence),
         spoken=pooled_words("tts_wer", main, confidence=confidence),
+        events=MappingProxyType(
+            {
+                name: rate
+                for name in EVENTS
+                if (rate := event_rate(name, main, confidence=confidence)) is not None
+            }
+        ),
         correct=correct,
         judged=len(judged),
         parts=mean_parts(falls),

@@ -32,8 +32,15 @@ from harness.analysis.evidence import (
     rate_evidence,
 )
 from harness.analysis.gate_rule import ALPHA, Evidence, Limit, Ruling, Verdict, combine, rule
+from harness.analysis.interruptions import event_rate, is_event
 from harness.analysis.samples import Row, cluster_of, pace_of
-from harness.analysis.sides import compare_sides, main_rows, recordings_of, side_of_run
+from harness.analysis.sides import (
+    ComparedRate,
+    compare_sides,
+    main_rows,
+    recordings_of,
+    side_of_run,
+)
 from harness.analysis.summary import emulated_stages, is_emulated, statistics_of
 from harness.analysis.words import RATES, pooled_words, word_rate
 from harness.domain.suite import Budget, BudgetKind
@@ -230,7 +237,14 @@ def _own_figure(budget: Budget, rows: Sequence[Row]) -> Statistic | None:
     if kind is not None:
         words = pooled_words(kind, rows)
         return None if words is None else words.rate
+    if is_event(budget.metric):
+        return event_rate(budget.metric, rows)
     return statistics_of(budget.metric, rows).get(budget.statistic)
+
+
+def _compared_rate(metric_id: str) -> ComparedRate | None:
+    """Return a rate as two sides are compared by it; None for failures."""
+    return word_rate(metric_id) or (metric_id if is_event(metric_id) else None)
 
 
 def _failure_rate(rows: Sequence[Row]) -> Estimate | Unsupported:
@@ -264,6 +278,12 @@ def _absolute(
         if isinstance(words.rate, Unsupported):
             return words.rate
         return pooled_evidence(words.rate, limit, alpha=alpha, budgets=budgets)
+    if is_event(budget.metric):
+        happened = event_rate(budget.metric, rows)
+        assert happened is not None
+        if isinstance(happened, Unsupported):
+            return happened
+        return failure_evidence(happened, limit, alpha=alpha, budgets=budgets)
     return absolute_evidence(
         _pace(budget.metric, rows),
         limit,
@@ -286,7 +306,7 @@ def _paired(
     if budget.metric in RATES:
         mine = side_of_run(run, bound.candidate, rows[bound.candidate])
         theirs = side_of_run(run, budget.reference, rows[budget.reference])
-        change = compare_sides(mine, theirs, word_rate(budget.metric))
+        change = compare_sides(mine, theirs, _compared_rate(budget.metric))
         if isinstance(change, Unsupported):
             return change
         return rate_evidence(change, limit, alpha=alpha, budgets=budgets)

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from harness.analysis.definitions import EVENTS
 from harness.analysis.estimate import Estimate, Unsupported
 from harness.analysis.metrics import Missing
 from harness.analysis.samples import Row, cluster_of
@@ -26,7 +27,7 @@ WordRate = Literal["wer", "tts_wer"]
 WORD_RATES: tuple[WordRate, ...] = ("wer", "tts_wer")
 """Metrics that are pooled over words: a candidate has one figure, and no percentile gates."""
 
-RATES: tuple[str, ...] = ("failures", *WORD_RATES)
+RATES: tuple[str, ...] = ("failures", *WORD_RATES, *EVENTS)
 """What a budget limits by ``statistic = "rate"``."""
 
 

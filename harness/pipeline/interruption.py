@@ -142,7 +142,6 @@ def probe_interruption(agent: voice.Agent, recorder: Recorder, *, asked: str) ->
         recorder.reported[f"{name}.detection_delay"] = float(event.detection_delay)
         recorder.reported[f"{name}.total_duration"] = float(event.total_duration)
         recorder.reported[f"{name}.prediction_duration"] = float(event.prediction_duration)
-        recorder.reported[f"{name}.probability"] = float(event.probability)
         on_overlap_speech(event)
 
     def to_vad(error: Any = None) -> None:

@@ -39,11 +39,13 @@ def speak_over(source: PacedInput, sink: PlayoutClock, barge_in: PlayableBargeIn
 
 
 def drop_what_followed(recorder: Recorder) -> None:
-    """Forget what the agent began after the reply was stopped: it belongs to another turn."""
+    """Forget what the agent began after the reply had stopped or ended: that is another turn."""
     spoken = recorder.overlapped
-    if spoken is None or spoken.stopped is None:
+    last = None if spoken is None else spoken.ended_ns
+    if spoken is not None and spoken.stopped is not None:
+        last = spoken.stopped.ns
+    if last is None:
         return
-    last = spoken.stopped.ns
     recorder.calls = [each for each in recorder.calls if each.opened.ns <= last]
     recorder.problems = [each for each in recorder.problems if each.at_ns <= last]
 

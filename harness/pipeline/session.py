@@ -364,9 +364,13 @@ class SessionPerformer(Base):
 
         def over() -> bool:
             """Whether the reply has been played to its end."""
+            spoken = recorder.overlapped
             # An agent that has taken the speech over its reply for a turn goes on to the next one.
-            done = self._idle(session, recorder) or len(recorder.commits) > 1
-            return sink.finished.is_set() and done
+            answers = spoken is not None and any(
+                each.stage is Stage.LLM and each.opened.ns > spoken.start_ns
+                for each in recorder.nodes
+            )
+            return sink.finished.is_set() and (answers or self._idle(session, recorder))
 
         def stalled() -> bool:
             return not sink.finished.is_set() and time.perf_counter_ns() > sink.ends_ns + patience

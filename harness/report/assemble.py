@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from harness.analysis.attribution import Waterfall, waterfall
 from harness.analysis.comparable import MeasuredRun
 from harness.analysis.comparison import Comparison, compare_within
-from harness.analysis.definitions import METRICS
+from harness.analysis.definitions import EVENTS, METRICS
 from harness.analysis.disturbance import Selection, select
 from harness.analysis.estimate import Estimate, Statistic, TimedOut
 from harness.analysis.pareto import pareto
@@ -59,6 +59,9 @@ _HEADLINE = {
         "llm_ttft",
         "tts_first_byte",
         "wer",
+        "interruption",
+        "missed_interruptions",
+        "false_interruptions",
     ),
     Driver.STAGE: (
         "stt_first_transcript",
@@ -110,6 +113,18 @@ def _headline_cell(candidate: CandidateSummary, metric: str) -> HeadlineCell:
             shown = in_characters(shown)
         return HeadlineCell(
             statistics=(("pooled", shown),),
+            n=0 if found is None else found.main.n,
+            failures=0 if found is None else found.main.failures,
+        )
+    if metric in EVENTS:
+        rate = candidate.events.get(metric)
+        shown = (
+            missing("nothing was said over a reply")
+            if rate is None or found is None
+            else cell(rate, Unit.RATE, emulated=found.emulated)
+        )
+        return HeadlineCell(
+            statistics=(("rate", shown),),
             n=0 if found is None else found.main.n,
             failures=0 if found is None else found.main.failures,
         )
@@ -209,7 +224,7 @@ def _distributions(
     names: Sequence[str], summary: RunSummary, rows: Mapping[str, Sequence[Row]]
 ) -> tuple[Distribution, ...]:
     shown = []
-    for metric in METRICS.values():
+    for metric in (each for each in METRICS.values() if each.id not in EVENTS):
         curves = tuple(
             _curve(index, rows[name], summary.candidates[name].metrics[metric.id])
             for index, name in enumerate(names)

@@ -1,6 +1,6 @@
 """Each trial as the report shows it: from instants on the run's clock to times from speech end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.analysis.attribution import Waterfall, waterfall
@@ -14,6 +14,7 @@ from harness.domain.trial import FailedTrial, Request, Trial, Turn
 from harness.domain.utterance import Utterance
 from harness.report.format import count, milliseconds
 from harness.report.inputs import RunData
+from harness.report.providers import provider_facts, request_lines
 from harness.report.view import (
     Bar,
     BarKind,
@@ -42,8 +43,16 @@ _PIECES = {
 # Looked up, because a report of 10,000 trials asks 200,000 times.
 _STAGES = {stage: stage.value for stage in Stage}
 _KINDS = {kind.value: kind for kind in BarKind}
-_STARTS = {Stage.LLM: Mark.LLM_REQUEST, Stage.TTS: Mark.TTS_REQUEST}
-_ENDS = {Stage.LLM: Mark.LLM_END, Stage.TTS: Mark.TTS_END}
+_STARTS = {
+    Stage.LLM: Mark.LLM_REQUEST,
+    Stage.TTS: Mark.TTS_REQUEST,
+    Stage.INTERRUPTION: Mark.WINDOW_SENT,
+}
+_ENDS = {
+    Stage.LLM: Mark.LLM_END,
+    Stage.TTS: Mark.TTS_END,
+    Stage.INTERRUPTION: Mark.VERDICT_RECEIVED,
+}
 
 
 def bars_of(falls: Waterfall) -> tuple[Bar, ...]:
@@ -116,16 +125,7 @@ def _request(request: Request, origin: int) -> RequestView:
         later = [*request.marks.values(), *(each + origin for each in arrivals)]
         end = max(later, default=None)
     lines = _flat("", request.facts)
-    if request.connection is not None:
-        rtt = request.connection.rtt_ns
-        lines.append(
-            (
-                "connection",
-                "reused"
-                if request.connection.reused
-                else "opened" + (f", round trip {milliseconds(rtt)}" if rtt is not None else ""),
-            )
-        )
+    lines += request_lines(request)
     lines += [
         (f"wait: {wait.cause.value}", milliseconds(wait.end_ns - wait.start_ns))
         for wait in request.waits
@@ -222,10 +222,32 @@ def _turn(turn: Turn, row: Row, data: RunData, known: Waterfall | None) -> TurnV
     )
 
 
+def _overlap(turn: Turn) -> Iterator[tuple[str, str]]:
+    """Say what was said over a reply, and what became of it."""
+    overlap = turn.overlap
+    if overlap is None:
+        return
+    yield "said", f"{overlap.recording} ({overlap.expects.value})"
+    begun, stopped = (turn.marks.get(m) for m in (Mark.OVERLAP_START, Mark.REPLY_STOPPED))
+    if begun is None:
+        yield "the reply", "was over before"
+    elif stopped is None:
+        yield "the reply", "went on"
+    else:
+        yield "the reply", f"stopped after {milliseconds(stopped - begun)}"
+    if overlap.detector:
+        yield "decided by", overlap.detector
+    if overlap.fell_back:
+        yield "fell back to voice activity", overlap.fell_back
+
+
 def _facts(trial: Trial | FailedTrial) -> tuple[tuple[str, str], ...]:
     lines = [("driver", trial.driver), ("repeat", str(trial.key.repeat))]
     if trial.key.condition:
         lines.append(("condition", trial.key.condition))
+    if trial.key.barge_in:
+        lines.append(("over the reply", trial.key.barge_in))
+    lines += [line for turn in trial.turns for line in _overlap(turn)]
     if trial.key.attempt:
         lines.append(("attempt", str(trial.key.attempt)))
     if trial.cold:
@@ -314,6 +336,7 @@ def trial_views(
                 values=tuple(row.value(metric) for metric in metrics),
                 tags=(
                     *((trial.key.condition,) if trial.key.condition else ()),
+                    *((trial.key.barge_in,) if trial.key.barge_in else ()),
                     *tags.get(trial.key.utterance, ()),
                 ),
                 note=note,
@@ -323,7 +346,9 @@ def trial_views(
                 emulated=emulated[trial.key.candidate],
                 turns=tuple(_turn(turn, row, data, falls.get(id(trial))) for turn in trial.turns),
                 facts=_facts(trial),
+                provided=provider_facts(row, data.suite),
                 condition=trial.key.condition,
+                barge_in=trial.key.barge_in,
             )
         )
     return tuple(views)

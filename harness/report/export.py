@@ -41,7 +41,8 @@ def trial_records(view: ReportView) -> list[dict[str, str | int | bool | float |
     """Return one flat record for each trial; a metric's column ends in its unit.
 
     The columns: run, trial, candidate, voice, utterance, condition, repeat, status, failure,
-    note, tags, emulated, then each metric.
+    note, tags, emulated, then each metric, then what the providers told of each stage (the names
+    are those of ``harness.report.providers.provider_facts``) and the trial's cost.
     """
     names = [f"{metric}{_UNIT_SUFFIX.get(unit, '')}" for metric, _, unit in view.trial_metrics]
     records: list[dict[str, str | int | bool | float | None]] = []
@@ -54,6 +55,7 @@ def trial_records(view: ReportView) -> list[dict[str, str | int | bool | float |
             "voice": candidate.voice,
             "utterance": trial.utterance,
             "condition": trial.condition,
+            "barge_in": trial.barge_in,
             "repeat": trial.repeat,
             "status": trial.status.value,
             "failure": trial.failure,
@@ -62,6 +64,7 @@ def trial_records(view: ReportView) -> list[dict[str, str | int | bool | float |
             "emulated": trial.emulated,
         }
         record.update(zip(names, trial.values, strict=True))
+        record.update(trial.provided)
         records.append(record)
     return records
 

@@ -9,7 +9,7 @@ from harness.analysis.comparison import (
     PairComparison,
     RateFinding,
 )
-from harness.analysis.definitions import METRICS
+from harness.analysis.definitions import EVENTS, METRICS
 from harness.analysis.estimate import Estimate, Statistic, TimedOut, Unsupported
 from harness.analysis.paired import Change, RateChange
 from harness.report.format import (
@@ -115,7 +115,7 @@ def statement_of(pair: PairComparison, found: MetricChange | RateFinding, label:
         )
     best, worst = (mine, theirs) if found.finding == "faster" else (theirs, mine)
     if isinstance(found, RateFinding):
-        if found.rate == "failures":
+        if found.rate == "failures" or found.rate in EVENTS:
             return f"{title}: {_by(found)} fewer with {best} than with {worst}."
         what = "gets fewer words wrong" if found.rate == "wer" else "is understood better"
         return f"{_capital(best)} {what} than {worst}: {_by(found)} of {title.lower()}."

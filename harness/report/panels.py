@@ -13,6 +13,7 @@ from harness.analysis.metrics import transcript_text
 from harness.analysis.samples import Row
 from harness.analysis.summary import CandidateSummary, RunSummary, is_emulated
 from harness.analysis.transcript import NORMALISER_VERSION, Score
+from harness.domain.barge_in import describe_barge_in
 from harness.domain.condition import describe_condition
 from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
@@ -20,6 +21,7 @@ from harness.domain.trial import FailedTrial, Health
 from harness.report.details import diff_of
 from harness.report.format import Cell, Unit, cell, count, milliseconds, missing, percent
 from harness.report.inputs import RunData
+from harness.report.providers import caches_table, endpoints_table
 from harness.report.view import (
     DefinitionView,
     FactTable,
@@ -371,6 +373,10 @@ def trust(data: RunData, selections: Mapping[str, Selection]) -> tuple[PlainTabl
     livekit = _livekit(summary)
     if livekit is not None:
         tables.append(livekit)
+    emulated = {name: each.emulated for name, each in summary.candidates.items()}
+    endpoints = endpoints_table(selections, emulated)
+    caches = caches_table(selections, data.suite)
+    tables += [each for each in (endpoints, caches) if each is not None]
     tables.append(_machine_time(selections.values()))
     if data.self_error is not None:
         tables.append(data.self_error)
@@ -438,6 +444,7 @@ def settings(data: RunData) -> tuple[FactTable, ...]:
     ]
     general.append(("seed", _text(data.seed if data.seed is not None else suite.seed)))
     general += [(f"condition {each.name}", describe_condition(each)) for each in suite.conditions]
+    general += [(f"barge-in {each.name}", describe_barge_in(each)) for each in suite.barge_ins]
     tables = [FactTable(title="Suite", rows=tuple(general))]
     for candidate in suite.candidates:
         found = data.summary.candidates.get(candidate.name)

@@ -16,6 +16,7 @@ from harness.report.view import (
     ComparisonView,
     PlainTable,
     ReportView,
+    RequestView,
     TrialView,
     TurnView,
     VerdictKind,
@@ -117,13 +118,17 @@ def answer(view: ReportView) -> RenderableType:
     return Group(*parts)
 
 
+_WHOLE = ("pooled", "rate")
+"""Statistics of which a candidate has one figure and no percentile."""
+
+
 def headline_table(view: ReportView) -> Table:
     """Return the headline: for each metric a line of each candidate, p50 and p95 with intervals."""
     labels: list[str] = []
     for row in view.rows:
         for cell in row.cells:
             for label, _ in cell.statistics:
-                if label not in labels and label != "pooled":
+                if label not in labels and label not in _WHOLE:
                     labels.append(label)
     labels = labels or ["p50"]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
@@ -137,13 +142,13 @@ def headline_table(view: ReportView) -> Table:
         for first, row in enumerate(view.rows):
             cell = row.cells[k]
             found = dict(cell.statistics)
-            pooled = found.get("pooled")
+            word = next((each for each in _WHOLE if each in found), "")
             values = [
                 _cell(found[label])
                 if label in found
-                else _cell(pooled)
-                if pooled is not None and position == 0
-                else Text("pooled" if pooled is not None else DASH, style="dim")
+                else _cell(found[word])
+                if word and position == 0
+                else Text(word or DASH, style="dim")
                 for position, label in enumerate(labels)
             ]
             table.add_row(
@@ -349,6 +354,13 @@ def _events(turn: TurnView) -> Text:
     return text
 
 
+def _told(request: RequestView) -> Text:
+    """Return on one line what is known of a request beside its times."""
+    text = Text.assemble((f"{request.id:<8}", "bold"))
+    text.append_text(_safe(" · ".join(f"{name} {value}" for name, value in request.lines), "dim"))
+    return text
+
+
 def show_trial(view: ReportView, trial: TrialView, *, width: int = 40) -> RenderableType:
     """Return one trial: its facts, its waterfall as bars, its events in order of time."""
     head = Text.assemble(
@@ -372,6 +384,7 @@ def show_trial(view: ReportView, trial: TrialView, *, width: int = 40) -> Render
         if turn.reply_text:
             parts.append(Text.assemble(("reply  ", "dim"), _safe(turn.reply_text)))
         parts.append(Panel(_events(turn), title="from the end of speech", title_align="left"))
+        parts += [_told(request) for request in turn.requests if request.lines]
     if trial.facts:
         parts.append(_safe(" · ".join(f"{name} {value}" for name, value in trial.facts), "dim"))
     return Group(*parts)

@@ -30,6 +30,7 @@ __all__ = [
     "PairedPoint",
     "PieceKind",
     "PlainTable",
+    "ProviderFact",
     "ReplyView",
     "ReportView",
     "RequestView",
@@ -467,6 +468,10 @@ class TurnView:
     reported: tuple[tuple[str, str, str], ...]
 
 
+ProviderFact = tuple[str, str | int | float | bool | None]
+"""A name and a value, for a column."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialView:
     """A trial as a row, and what opens below it.
@@ -479,6 +484,9 @@ class TrialView:
         note: why it failed or was disturbed.
         failure: "stage · kind", or empty.
         condition: the acoustic condition, or empty.
+        barge_in: what was said over the reply, or empty.
+        provided: what the providers told of it and what it cost, flat; see
+            ``harness.report.providers``.
     """
 
     id: str
@@ -494,6 +502,8 @@ class TrialView:
     turns: tuple[TurnView, ...]
     facts: tuple[tuple[str, str], ...]
     condition: str = ""
+    barge_in: str = ""
+    provided: tuple[ProviderFact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
