@@ -14,7 +14,7 @@ from harness.domain.trial import FailedTrial, Request, Trial, Turn
 from harness.domain.utterance import Utterance
 from harness.report.format import count, milliseconds
 from harness.report.inputs import RunData
-from harness.report.providers import provider_facts, request_lines
+from harness.report.providers import cost_line, provider_facts, request_lines
 from harness.report.view import (
     Bar,
     BarKind,
@@ -326,6 +326,7 @@ def trial_views(
     for row in sorted(rows, key=lambda each: (each.trial.key.order, each.trial.key.attempt)):
         trial = row.trial
         status, note = _status(trial, counted)
+        provided = provider_facts(row, data.suite)
         views.append(
             TrialView(
                 id=trial.key.id,
@@ -345,8 +346,8 @@ def trial_views(
                 else "",
                 emulated=emulated[trial.key.candidate],
                 turns=tuple(_turn(turn, row, data, falls.get(id(trial))) for turn in trial.turns),
-                facts=_facts(trial),
-                provided=provider_facts(row, data.suite),
+                facts=(*_facts(trial), *cost_line(provided)),
+                provided=provided,
                 condition=trial.key.condition,
                 barge_in=trial.key.barge_in,
             )
