@@ -16,10 +16,11 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.cli.finding import Finding
+from harness.cli.key_checks import check_keys
 from harness.cli.providers import lacking
 from harness.cli.suite_options import find_suite
 from harness.clock import read_clock_pair
@@ -35,27 +36,12 @@ from harness.store.environment import (
     redact,
 )
 
-__all__ = ["Finding", "dead_endpoints", "doctor"]
+__all__ = ["dead_endpoints", "doctor"]
 
 MISUSE = 2
 CONNECT_TIMEOUT_S = 5.0
 SCARCE_BYTES = 1_000_000_000
 IMPOSSIBLE_BYTES = 20_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was checked.
-
-    Attributes:
-        topic: keys, endpoint, clock, machine, engine, disk or accuracy.
-        state: "ok", "caution" or "fail".
-        text: what was found and, where it is not ok, the mend.
-    """
-
-    topic: str
-    state: str
-    text: str
 
 
 def doctor(options: argparse.Namespace) -> int:
@@ -66,6 +52,7 @@ def doctor(options: argparse.Namespace) -> int:
     for checks in (
         _keys(suite),
         _endpoints(suite),
+        check_keys(suite) if suite is None or suite.via is Via.LIVE else (),
         _clock(),
         _machine(),
         _engines(suite),
@@ -159,7 +146,7 @@ def _addresses(suite: Suite | None) -> dict[str, str]:
             for stage in (Stage.STT, Stage.LLM, Stage.TTS):
                 settings = candidate.stage(stage)
                 if settings is not None:
-                    own = settings.options.get("base_url")
+                    own = settings.options.get("base_url") or settings.options.get("endpoint")
                     wanted.append((settings.provider, stage, own if isinstance(own, str) else None))
     found: dict[str, str] = {}
     for provider, stage, own in wanted:
@@ -170,7 +157,7 @@ def _addresses(suite: Suite | None) -> dict[str, str]:
 
 def _stage_addresses(provider: str, stage: Stage, own: str | None) -> Iterable[tuple[str, str]]:
     if own is not None:
-        yield f"{provider} base_url", own
+        yield f"{provider}'s {stage.value}", own
         return
     keys = provider_keys(provider, [stage])
     # A stage that has an address of its own does not use the provider's common one.
@@ -179,10 +166,15 @@ def _stage_addresses(provider: str, stage: Stage, own: str | None) -> Iterable[t
         address = os.environ.get(key.name, "").strip() or key.default
         if address:
             yield f"{provider} {key.name}", address
+    if not any(map(_is_address, keys)):
+        # A provider whose address is no variable is still somewhere.
+        for check in PROVIDERS[provider].key_checks:
+            if stage in check.stages and not check.address:
+                yield f"{provider}'s {stage.value}", check.base_url
 
 
 def _is_address(key: EnvironmentKey) -> bool:
-    return key.name.endswith("_URL") and not key.secret
+    return key.name.endswith(("_URL", "_ENDPOINT")) and not key.secret
 
 
 def _endpoints(suite: Suite | None) -> Iterable[Finding]:

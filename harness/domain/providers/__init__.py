@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from types import MappingProxyType
 
-from harness.domain.providers.spec import EnvironmentKey, ProviderSpec, StageSpec, words
+from harness.domain.providers.spec import EnvironmentKey, KeyCheck, ProviderSpec, StageSpec, words
 
-__all__ = ["PROVIDERS", "EnvironmentKey", "ProviderSpec", "StageSpec", "words"]
+__all__ = ["PROVIDERS", "EnvironmentKey", "KeyCheck", "ProviderSpec", "StageSpec", "words"]
 
 
 def _found() -> dict[str, ProviderSpec]:

@@ -5,7 +5,13 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
-from harness.domain.providers.spec import CHAT_OPTIONS, EnvironmentKey, ProviderSpec, StageSpec
+from harness.domain.providers.spec import (
+    CHAT_OPTIONS,
+    EnvironmentKey,
+    KeyCheck,
+    ProviderSpec,
+    StageSpec,
+)
 from harness.domain.timeline import Stage
 
 __all__ = ["SPEC"]
@@ -34,6 +40,15 @@ SPEC: Final = ProviderSpec(
     "by endpoint, model_id or chain_id. One that is scaled to zero takes minutes to boot: "
     "raise request_timeout_s and transcript_s for that, or warm it up beforehand.",
     keys=(EnvironmentKey(name="BASETEN_API_KEY", purpose="key", required=True, secret=True),),
+    key_checks=(
+        # A deployment is not asked: that may boot it.
+        KeyCheck(
+            stages=(Stage.LLM,),
+            keys=("BASETEN_API_KEY",),
+            base_url="https://inference.baseten.co/v1",
+            path="/models",
+        ),
+    ),
     stages=MappingProxyType(
         {
             Stage.STT: StageSpec(

@@ -4,7 +4,13 @@ from types import MappingProxyType
 from typing import Final
 
 from harness.domain.livekit_options import chat_options, hearing_options, speaking_options
-from harness.domain.providers.spec import CHAT_OPTIONS, EnvironmentKey, ProviderSpec, StageSpec
+from harness.domain.providers.spec import (
+    CHAT_OPTIONS,
+    EnvironmentKey,
+    KeyCheck,
+    ProviderSpec,
+    StageSpec,
+)
 from harness.domain.timeline import Stage
 
 __all__ = ["SPEC"]
@@ -45,6 +51,17 @@ SPEC: Final = ProviderSpec(
     "TTS's as provider/model:voice; what is the vendor's own goes into extra, and fallback lists "
     "models that LiveKit turns to.",
     keys=_KEYS,
+    key_checks=(
+        KeyCheck(
+            stages=(Stage.STT, Stage.LLM, Stage.TTS),
+            keys=("LIVEKIT_INFERENCE_API_KEY", "LIVEKIT_API_KEY"),
+            secrets=("LIVEKIT_INFERENCE_API_SECRET", "LIVEKIT_API_SECRET"),
+            address="LIVEKIT_INFERENCE_URL",
+            base_url="https://agent-gateway.livekit.cloud/v1",
+            path="/models",
+            scheme="signed",
+        ),
+    ),
     stages=MappingProxyType(
         {
             Stage.STT: StageSpec(

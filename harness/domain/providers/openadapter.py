@@ -8,6 +8,7 @@ from harness.domain.providers.spec import (
     CHAT_OPTIONS,
     SPEECH_OPTIONS,
     EnvironmentKey,
+    KeyCheck,
     ProviderSpec,
     StageSpec,
 )
@@ -53,6 +54,22 @@ SPEC: Final = ProviderSpec(
             name="OPENADAPTER_BASE_URL",
             purpose="base URL of LLM and TTS",
             default="https://api.openadapter.in/v1",
+        ),
+    ),
+    key_checks=(
+        KeyCheck(
+            stages=(Stage.STT,),
+            keys=("PARAKEET_API_KEY",),
+            address="PARAKEET_WS_URL",
+            base_url="wss://edge.openadapter.in/parakeet/v1/audio/stream",
+            scheme="token",
+        ),
+        KeyCheck(
+            stages=(Stage.LLM, Stage.TTS),
+            keys=("OPENADAPTER_API_KEY",),
+            address="OPENADAPTER_BASE_URL",
+            base_url="https://api.openadapter.in/v1",
+            path="/models",
         ),
     ),
     stages=MappingProxyType(

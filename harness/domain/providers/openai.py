@@ -10,6 +10,7 @@ from harness.domain.providers.spec import (
     CHAT_OPTIONS,
     SPEECH_OPTIONS,
     EnvironmentKey,
+    KeyCheck,
     ProviderSpec,
     StageSpec,
 )
@@ -47,6 +48,15 @@ SPEC: Final = ProviderSpec(
             name="OPENAI_BASE_URL",
             purpose="base URL",
             default="https://api.openai.com/v1",
+        ),
+    ),
+    key_checks=(
+        KeyCheck(
+            stages=(Stage.STT, Stage.LLM, Stage.TTS),
+            keys=("OPENAI_API_KEY",),
+            address="OPENAI_BASE_URL",
+            base_url="https://api.openai.com/v1",
+            path="/models",
         ),
     ),
     stages=MappingProxyType(

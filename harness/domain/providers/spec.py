@@ -7,7 +7,15 @@ from typing import Final
 
 from harness.domain.timeline import Stage
 
-__all__ = ["CHAT_OPTIONS", "SPEECH_OPTIONS", "EnvironmentKey", "ProviderSpec", "StageSpec", "words"]
+__all__ = [
+    "CHAT_OPTIONS",
+    "SPEECH_OPTIONS",
+    "EnvironmentKey",
+    "KeyCheck",
+    "ProviderSpec",
+    "StageSpec",
+    "words",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +72,30 @@ class StageSpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyCheck:
+    """How a provider can be asked, at no cost, whether it takes a key.
+
+    Attributes:
+        stages: those that use the key.
+        keys: the variables that may hold it, in the order in which they are read.
+        address: the variable of the base URL; empty where there is none.
+        base_url: what stands in for it.
+        path: below the base URL, answered to whom the key is good.
+        scheme: "bearer", "signed" (a token of LiveKit's, signed with a secret) or "token" (a
+            WebSocket that takes the key in its query).
+        secrets: the variables that may hold the secret.
+    """
+
+    stages: tuple[Stage, ...]
+    keys: tuple[str, ...]
+    address: str = ""
+    base_url: str
+    path: str = ""
+    scheme: str = "bearer"
+    secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSpec:
     """A provider.
 
@@ -73,6 +105,7 @@ class ProviderSpec:
         stages: what it offers.
         keys: the environment variables it reads.
         note: what a user must know, in a sentence.
+        key_checks: how its keys are tried.
         module: of ``harness.pipeline.providers``, which builds its clients; the name if empty.
     """
 
@@ -81,6 +114,7 @@ class ProviderSpec:
     stages: Mapping[Stage, StageSpec]
     keys: tuple[EnvironmentKey, ...] = ()
     note: str = ""
+    key_checks: tuple[KeyCheck, ...] = ()
     module: str = ""
 
 

@@ -3,7 +3,7 @@
 from types import MappingProxyType
 from typing import Final
 
-from harness.domain.providers.spec import EnvironmentKey, ProviderSpec, StageSpec
+from harness.domain.providers.spec import EnvironmentKey, KeyCheck, ProviderSpec, StageSpec
 from harness.domain.timeline import Stage
 
 __all__ = ["SPEC"]
@@ -26,6 +26,15 @@ SPEC: Final = ProviderSpec(
     keys=(
         EnvironmentKey(name="SPEKO_API_KEY", purpose="platform key", required=True, secret=True),
         EnvironmentKey(name="SPEKO_BASE_URL", purpose="base URL", default="https://api.speko.dev"),
+    ),
+    key_checks=(
+        KeyCheck(
+            stages=(Stage.STT, Stage.LLM, Stage.TTS),
+            keys=("SPEKO_API_KEY",),
+            address="SPEKO_BASE_URL",
+            base_url="https://api.speko.dev",
+            path="/v1/voices",
+        ),
     ),
     stages=MappingProxyType(
         {
