@@ -46,6 +46,11 @@ def addresses(port: int) -> dict[str, Any]:
     }
 
 
+def wrong_keys() -> dict[str, Any]:
+    """Return a value of its own for each variable, which nobody takes."""
+    return {name: f"wrong-{number}-{name.lower()}-key-value" for number, name in enumerate(KEYS)}
+
+
 def live(folder: Path, port: int) -> Path:
     """Write a live suite with a candidate of each provider."""
     lines = [
