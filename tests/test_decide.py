@@ -214,9 +214,18 @@ def test_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def repeats(change: str) -> int:
         code, output, _ = asked(capsys, "plan", run, "--change", change, "--json")
         assert code == 0
-        return int(json.loads(output)["a"]["repeats"])
+        sizes = json.loads(output)["a"]
+        # A comparison asks more questions than a gate of one budget.
+        assert sizes["compare"]["repeats"] >= sizes["gate"]["repeats"]
+        return int(sizes["gate"]["repeats"])
 
     assert repeats("1.01") > repeats("1.2")
-    assert asked(capsys, "plan", run)[0] == 0
+    code, output, _ = asked(capsys, "plan", run)
+    assert code == 0
+    assert "12 × " in output
+    once = str(stored(tmp_path, repeats=1))
+    code, output, _ = asked(capsys, "plan", once, "--json")
+    assert code == 0
+    assert "one repeat" in json.loads(output)["a"]["gate"]["assumption"]
     assert asked(capsys, "plan", run, "--metric", "respons")[0] == 2
     assert asked(capsys, "plan", run, "--change", "0.9")[0] == 2

@@ -8,8 +8,8 @@ from harness.analysis.estimate import Estimate, Statistic, Unsupported
 from harness.analysis.gate_rule import ALPHA
 from harness.analysis.pareto import Contender, Standing, pareto
 from harness.analysis.plan import TrialPlan, plan_trials
-from harness.analysis.samples import cluster_of, pace_of
-from harness.analysis.sides import is_correct, main_rows
+from harness.analysis.samples import pace_of
+from harness.analysis.sides import is_correct, main_rows, recordings_of
 from harness.analysis.summary import CandidateSummary, RunSummary, statistics_of
 from harness.analysis.words import WORD_RATES
 from harness.errors import ConfigurationError
@@ -143,15 +143,15 @@ def plan_run(
     """Return how many repeats a wanted detectable change needs, from a pilot run.
 
     Args:
-        pilot: a run that repeated utterances.
+        pilot: a run; the plan says what it had to assume where utterances were played once.
         candidate: whose spread counts.
         metric: a metric's id.
         wanted: ratio to detect: 1.2 for 20 % slower.
         statistic: "p50", "p90", "p95" or "p99".
         utterances: of the planned run; None takes the pilot's.
         limit: the budget's ratio.
-        budgets: of the whole gate.
-        alpha: of the whole gate.
+        budgets: of the whole gate, or tests of the whole comparison.
+        alpha: of the whole gate or comparison, one-sided.
 
     Raises:
         ConfigurationError: the run lacks the candidate or the metric, or the numbers contradict
@@ -161,13 +161,19 @@ def plan_run(
         raise ConfigurationError(f"there is no metric {metric!r}")
     if statistic not in SHARES:
         raise ConfigurationError(f"{statistic!r} is none of {', '.join(SHARES)}")
-    rows = main_rows(pilot).get(candidate, ())
+    every = main_rows(pilot)
+    rows = every.get(candidate, ())
     if not rows:
         raise ConfigurationError(f"{pilot.name} has no trial of candidate {candidate!r}")
-    sample = pace_of(metric, rows, [cluster_of(row.utterance.id) for row in rows])
+    sample = pace_of(metric, rows, recordings_of(rows))
     if sample.n == 0:
         raise ConfigurationError(f"no trial of {candidate!r} has {metric}")
-    heard = len({row.utterance.id for row in rows})
+    heard = len({row.trial.key.recording for row in rows})
+    partners = [
+        found
+        for name, other in every.items()
+        if name != candidate and (found := pace_of(metric, other, recordings_of(other))).n
+    ]
     try:
         return plan_trials(
             sample,
@@ -177,6 +183,7 @@ def plan_run(
             limit=limit,
             budgets=budgets,
             alpha=alpha,
+            partners=partners,
         )
     except ValueError as error:
         raise ConfigurationError(f"plan: {error}") from error

@@ -298,7 +298,7 @@ def _add_gate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     _add_json(parser)
 
     parser = _verb(verbs, "plan", "plan:plan", "say how many trials a detectable change needs")
-    parser.add_argument("run", metavar="RUN", help="a pilot run that repeated its utterances")
+    parser.add_argument("run", metavar="RUN", help="a pilot run: eight utterances or more")
     parser.add_argument("--metric", metavar="ID", default="response", help="(default: response)")
     parser.add_argument(
         "--change",

@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from harness.analysis.comparison import DEFAULT_METRICS, LEVEL, compare_within
 from harness.analysis.definitions import METRICS
 from harness.analysis.estimate import Unsupported
 from harness.analysis.plan import TrialPlan
@@ -34,16 +35,25 @@ def plan(options: argparse.Namespace) -> int:
             f"--change {options.change:g}: give an increase, as 10%, or a ratio above 1, as 1.1"
         )
     run = measured_run(open_run(find_run(options.run, reports=Path(options.out))))
-    found: dict[str, TrialPlan | Unsupported] = {
-        each.name: plan_run(
-            run,
-            each.name,
-            options.metric,
-            options.change,
-            statistic=options.statistic,
-            utterances=options.utterances,
-            budgets=options.budgets,
-        )
+    # A comparison judges every metric of every pair at 5 % together, a gate its budgets at 0.5 %.
+    tests = compare_within(run).family if len(run.suite.candidates) > 1 else len(DEFAULT_METRICS)
+    uses = {
+        "gate": {"budgets": options.budgets},
+        "compare": {"budgets": max(1, tests), "alpha": LEVEL / 2.0},
+    }
+    found: dict[str, dict[str, TrialPlan | Unsupported]] = {
+        each.name: {
+            use: plan_run(
+                run,
+                each.name,
+                options.metric,
+                options.change,
+                statistic=options.statistic,
+                utterances=options.utterances,
+                **level,
+            )
+            for use, level in uses.items()
+        }
         for each in run.suite.candidates
     }
     if options.json:
@@ -51,6 +61,6 @@ def plan(options: argparse.Namespace) -> int:
     else:
         change = percent(options.change - 1.0)
         title = f"To see {METRICS[options.metric].title} {options.statistic} change by {change}"
-        make_console().print(plain_table(plan_table(found, title)))
-    answered = any(isinstance(each, TrialPlan) for each in found.values())
+        make_console().print(plain_table(plan_table(found, title, tests=max(1, tests))))
+    answered = any(isinstance(each, TrialPlan) for uses in found.values() for each in uses.values())
     return 0 if answered else _INCONCLUSIVE

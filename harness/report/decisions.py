@@ -206,27 +206,44 @@ def _change(before: Statistic, after: Statistic, *, emulated: bool) -> Cell:
     return Cell(text=shown.text, state=shown.state, emulated=emulated, value=shown.value)
 
 
-def plan_table(found: Mapping[str, TrialPlan | Unsupported], title: str) -> PlainTable:
-    """Return how many trials each candidate's spread asks for."""
+def plan_table(
+    found: Mapping[str, Mapping[str, TrialPlan | Unsupported]], title: str, *, tests: int
+) -> PlainTable:
+    """Return how many trials each candidate's spread asks for.
+
+    Args:
+        found: by candidate, then by what the run is for: "gate" or "compare".
+        title: what is to be seen.
+        tests: of the comparison, over which its p-values are corrected.
+    """
     rows: list[tuple[Cell | str, ...]] = []
-    for name, each in found.items():
-        if isinstance(each, Unsupported):
-            rows.append((name, "", "", "", "", each.reason))
-            continue
-        rows.append(
-            (
-                name,
-                count(each.repeats),
-                count(each.utterances),
-                count(each.trials),
-                f"{decimal(each.detectable, 3)} ×",
-                each.reason,
+    for name, uses in found.items():
+        for use, each in uses.items():
+            if isinstance(each, Unsupported):
+                rows.append((name, use, "", "", "", each.reason))
+                continue
+            rows.append(
+                (
+                    name,
+                    use,
+                    f"{count(each.utterances)} × {count(each.repeats)}",
+                    count(each.trials),
+                    f"{decimal(each.detectable, 3)} ×",
+                    f"{each.reason}; {each.assumption}" if each.assumption else each.reason,
+                )
             )
-        )
     return PlainTable(
         title=title,
-        columns=("Candidate", "Repeats", "Utterances", "Trials in all", "Would show", "Decided by"),
+        columns=(
+            "Candidate",
+            "For",
+            "Utterances × repeats",
+            "Trials, both sides",
+            "Would show",
+            "Decided by",
+        ),
         rows=tuple(rows),
-        note="Both sides together. A change of the wanted size would be found in 90 % of runs, at "
-        "the gate's level.",
+        note="A change of the wanted size would be found in 90 % of runs: by the gate at its level,"
+        f" by a comparison of {count(tests)} tests at its corrected one. Other utterances count as "
+        "much as repeats of the same, and say more of callers who were not recorded.",
     )

@@ -59,11 +59,53 @@ def test_a_percentile_needs_its_trials_whatever_the_spread() -> None:
 
 
 def test_a_pilot_that_tells_nothing_is_unsupported() -> None:
-    """No repeats, no spread at all, or too few trials for the tail."""
-    assert isinstance(plan_trials(Sample.of(np.arange(1.0, 30.0)), 1.2, utterances=24), Unsupported)
+    """Fewer than eight utterances played once, or no spread at all."""
+    assert isinstance(plan_trials(Sample.of(np.arange(1.0, 8.0)), 1.2, utterances=24), Unsupported)
     flat = Sample.of(np.full(40, 5.0), clusters=np.repeat(np.arange(8), 5))
     assert isinstance(plan_trials(flat, 1.2, utterances=24), Unsupported)
-    assert isinstance(plan_trials(pilot(2), 1.2, utterances=24, share=0.95), Unsupported)
+    lost = Sample.of(np.arange(1.0, 30.0), failed=np.arange(29) % 4 == 0)
+    assert isinstance(plan_trials(lost, 1.2, utterances=24), Unsupported)
+
+
+def single(seed: int) -> tuple[Sample, Sample]:
+    """Return two sides that played each of 24 utterances once."""
+    one, other = draw("lognormal-1.8", np.random.default_rng(seed), Plan(repeats=1)).samples()
+    return one, other
+
+
+def test_a_pilot_of_one_repeat() -> None:
+    """Its pairs plan for what repeats would have: within a half and twice, over thirty pilots."""
+    wanted = planned(plan_trials(pilot(20), 1.2, utterances=24)).deviation
+    repeats = planned(plan_trials(pilot(20), 1.2, utterances=24)).repeats
+    sizes = []
+    for seed in range(30):
+        mine, theirs = single(seed)
+        plan = planned(plan_trials(mine, 1.2, utterances=24, partners=[theirs]))
+        assert "paired with the run's other candidates" in plan.assumption
+        sizes.append(plan.repeats)
+    assert wanted > 0
+    assert repeats / 2 <= np.median(sizes) <= 2 * repeats
+
+
+def test_one_repeat_without_a_partner_is_an_upper_bound() -> None:
+    """Alone, the spread between utterances counts too: such a plan asks for more."""
+    sizes = []
+    for seed in range(30):
+        mine, theirs = single(seed)
+        alone = planned(plan_trials(mine, 1.2, utterances=24))
+        paired = planned(plan_trials(mine, 1.2, utterances=24, partners=[theirs]))
+        assert "upper bound" in alone.assumption
+        sizes.append(alone.deviation**2 * alone.repeats / (paired.deviation**2 * paired.repeats))
+    assert np.median(sizes) > 1.2
+
+
+def test_a_tail_that_the_pilot_cannot_show() -> None:
+    """With too few trials the tail is taken to be lognormal, and the plan says so."""
+    small = planned(plan_trials(pilot(2), 1.5, utterances=24, share=0.95))
+    assert "lognormal" in small.assumption
+    large = planned(plan_trials(pilot(20), 1.5, utterances=24, share=0.95))
+    assert large.assumption == ""
+    assert large.repeats / 2 <= small.repeats <= 3 * large.repeats
 
 
 def test_what_cannot_be_detected_is_refused() -> None:
