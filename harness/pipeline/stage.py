@@ -122,11 +122,15 @@ class StagePerformer(Base):
                     with contextlib.suppress(RuntimeError):
                         stream.flush()
 
+        def understood() -> bool:
+            return any(each.kind == "final" and each.text.strip() for each in recorder.transcripts)
+
         async def listen() -> None:
             async for event in _events(stream):
                 on_speech_event(recorder, event)
                 final = event.type is stt.SpeechEventType.FINAL_TRANSCRIPT
-                if final and time.perf_counter_ns() >= due:
+                # An empty final may be what a finalize flushed; it is no transcript by itself.
+                if final and understood() and time.perf_counter_ns() >= due:
                     heard.set()
 
         failure: Failure | None = None
@@ -144,9 +148,7 @@ class StagePerformer(Base):
             elif listening in done and (error := listening.exception()) is not None:
                 recorder.problem(Stage.STT, error)
                 failure = failure_of(Stage.STT, error, self._redact)
-            elif end is not None and not any(
-                each.kind == "final" and each.text.strip() for each in recorder.transcripts
-            ):
+            elif end is not None and not understood():
                 failure = Failure(
                     stage=Stage.STT,
                     kind=FailureKind.NO_TRANSCRIPT,
