@@ -60,6 +60,8 @@ def test_conditions_and_replies_end_to_end(tmp_path: Path) -> None:
     ]  # fmt: skip
     trials = [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
     assert sorted(each["key"]["condition"] for each in trials) == ["call", "call", "clean", "clean"]
+    # The suite names a recogniser, so the run has asked it already.
+    assert (folder / "heard_replies.jsonl").exists()
     spoken = turnbench(tmp_path, "intelligibility", str(folder))
     assert spoken.returncode == 0, spoken.stderr
     assert "tts_wer" in spoken.stdout

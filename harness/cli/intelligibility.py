@@ -31,7 +31,7 @@ from harness.store.heard_replies import append_heard, read_heard
 from harness.store.runs import Run, find_run, open_run
 from harness.store.table import nearest
 
-__all__ = ["intelligibility"]
+__all__ = ["hear_again", "intelligibility"]
 
 NAME = "tts_wer"
 NANOSECONDS = 1_000_000_000
@@ -56,6 +56,45 @@ def intelligibility(options: argparse.Namespace) -> int:
     stt = suite.candidates[0].stt
     if stt is None:
         raise ConfigurationError("intelligibility: name a recogniser with --provider")
+    wanted = _hear_missing(run, suite, stt)
+    heard, used = read_heard(run.path)
+    table = intelligibility_table(heard, used, run.trials())
+    if table is None:
+        raise ConfigurationError(
+            f"{run.path}: no reply can be transcribed: their audio was not stored, or none was"
+            " played to its end"
+        )
+    make_console().print(plain_table(table))
+    print(f"`turnbench report {run.path}` shows it beside the rest", file=sys.stderr)
+    return 0 if len(heard) >= wanted else INCONCLUSIVE
+
+
+def hear_again(run: Run, *, spend: float | None = None) -> None:
+    """Have a run's replies heard by the recogniser that its suite names; nothing without one.
+
+    What was heard already is not heard again.
+
+    Args:
+        run: finished, or as far as it came.
+        spend: what is left of the suite's limit, in its currency; None is no limit.
+
+    Raises:
+        ConfigurationError: a key is missing, or what was heard cannot be stored.
+    """
+    settings = run.plan.suite.intelligibility
+    if settings is None:
+        return
+    suite = _recogniser_suite(run.plan.suite, settings, spend=spend)
+    wanted = _hear_missing(run, suite, settings)
+    if not wanted:
+        print(
+            "turnbench: no reply could be heard again: none was stored and played to its end",
+            file=sys.stderr,
+        )
+
+
+def _hear_missing(run: Run, suite: Suite, stt: StageSettings) -> int:
+    """Hear what this recogniser has not heard yet; return how many replies it was to have heard."""
     recogniser = {
         "provider": stt.provider,
         "model": stt.model,
@@ -72,16 +111,7 @@ def intelligibility(options: argparse.Namespace) -> int:
             if lacking:
                 raise ConfigurationError(lacking)
         _hear(run, suite, jobs, recogniser)
-    heard, used = read_heard(run.path)
-    table = intelligibility_table(heard, used, run.trials())
-    if table is None:
-        raise ConfigurationError(
-            f"{run.path}: no reply can be transcribed: their audio was not stored, or none was"
-            " played to its end"
-        )
-    make_console().print(plain_table(table))
-    print(f"`turnbench report {run.path}` shows it beside the rest", file=sys.stderr)
-    return 0 if len(heard) >= len(done) + len(jobs) else INCONCLUSIVE
+    return len(done) + len(jobs)
 
 
 def _suite(run: Run, options: argparse.Namespace) -> Suite:
@@ -118,6 +148,11 @@ def _suite(run: Run, options: argparse.Namespace) -> Suite:
                 f"intelligibility: profile {settings.profile!r} serves no stt; "
                 f"{nearest(settings.profile, fit)}"
             )
+    found = _recogniser_suite(base, settings)
+    return replace(found, concurrency=options.concurrency or base.concurrency)
+
+
+def _recogniser_suite(base: Suite, settings: StageSettings, *, spend: float | None = None) -> Suite:
     return Suite(
         name=NAME,
         datasets=base.datasets,
@@ -125,11 +160,11 @@ def _suite(run: Run, options: argparse.Namespace) -> Suite:
         driver=Driver.STAGE,
         via=base.via,
         warmups=0,
-        concurrency=options.concurrency or base.concurrency,
+        concurrency=base.concurrency,
         session=base.session,
         gateway=base.gateway,
         timeouts=base.timeouts,
-        limits=Limits(trials_per_minute=base.limits.trials_per_minute),
+        limits=Limits(trials_per_minute=base.limits.trials_per_minute, spend=spend),
         prices=base.prices,
         keep_audio=False,
     )

@@ -470,6 +470,26 @@ def _conclude(writer: RunWriter, outcome: Outcome, options: argparse.Namespace) 
     return code or (FAILED if silent or outcome.ended else 0)
 
 
+def _hear_again(run: Run, outcome: Outcome | None) -> None:
+    """Have the replies heard by the recogniser that the suite names; a mishap costs tts_wer alone.
+
+    Before the verdict, since a budget may rest on it.
+    """
+    suite = run.plan.suite
+    if suite.intelligibility is None:
+        return
+    from harness.cli.intelligibility import hear_again
+
+    left = suite.limits.spend
+    if left is not None and outcome is not None and outcome.spent is not None:
+        left = max(0.0, left - outcome.spent)
+    try:
+        hear_again(run, spend=left)
+    except ConfigurationError as error:
+        again = f"`turnbench intelligibility {run.path}` tries again"
+        print(f"turnbench: tts_wer is missing: {redact(str(error))}; {again}", file=sys.stderr)
+
+
 def _report(writer: RunWriter, options: argparse.Namespace, outcome: Outcome | None = None) -> int:
     """Print the run's table, write its report, and judge it where a gate was asked for.
 
@@ -480,6 +500,7 @@ def _report(writer: RunWriter, options: argparse.Namespace, outcome: Outcome | N
     from harness.cli.run_view import view_of
     from harness.report.verdicts import verdict_view
 
+    _hear_again(writer.run, outcome)
     verdict, code = None, 0
     if _gated(options) or looks_of(writer.run.plan):
         from harness.analysis.verdict import exit_code

@@ -15,6 +15,7 @@ from harness.analysis.samples import Row, make_rows
 from harness.analysis.standings import contenders, leading_latency
 from harness.analysis.summary import CandidateSummary, MetricSummary, RunSummary
 from harness.analysis.validity import Caution
+from harness.analysis.words import word_rate
 from harness.domain.suite import Driver, Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial
@@ -59,6 +60,7 @@ _HEADLINE = {
         "llm_ttft",
         "tts_first_byte",
         "wer",
+        "tts_wer",
         "interruption",
         "missed_interruptions",
         "false_interruptions",
@@ -70,6 +72,7 @@ _HEADLINE = {
         "tts_first_byte",
         "tts_first_audible",
         "wer",
+        "tts_wer",
     ),
 }
 _DECIDING = ("response", "llm_ttft", "stt_finalize", "tts_first_byte", "wer")
@@ -94,7 +97,8 @@ def _columns(summary: RunSummary, driver: Driver) -> tuple[str, ...]:
         metric
         for metric in _HEADLINE[driver]
         if any(
-            metric in each.metrics or (metric == "wer" and each.words is not None)
+            metric in each.metrics
+            or ((kind := word_rate(metric)) is not None and each.pooled(kind) is not None)
             for each in summary.candidates.values()
         )
     )
@@ -102,12 +106,15 @@ def _columns(summary: RunSummary, driver: Driver) -> tuple[str, ...]:
 
 def _headline_cell(candidate: CandidateSummary, metric: str) -> HeadlineCell:
     found = candidate.metrics.get(metric)
-    if metric == "wer":
-        words = candidate.words
+    kind = word_rate(metric)
+    if kind is not None:
+        words = candidate.pooled(kind)
+        stage = Stage.STT if kind == "wer" else Stage.TTS
+        why = "no utterance has a text" if kind == "wer" else "no recogniser heard the replies"
         shown = (
-            missing("no utterance has a text")
+            missing(why)
             if words is None
-            else cell(words.rate, Unit.RATE, emulated=Stage.STT in candidate.emulated)
+            else cell(words.rate, Unit.RATE, emulated=stage in candidate.emulated)
         )
         if words is not None and words.unit == "character":
             shown = in_characters(shown)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from harness.analysis.comparison import Comparison, MetricChange, PairComparison, RateFinding
 from harness.analysis.definitions import METRICS
 from harness.analysis.estimate import Unsupported
-from harness.analysis.paired import RateChange
+from harness.analysis.paired import Change, RateChange
 from harness.report.findings import (
     detectable_text,
     finding_text,
@@ -16,7 +16,7 @@ from harness.report.findings import (
     typical_of,
     with_proviso,
 )
-from harness.report.format import DASH, Unit, cell, count, missing
+from harness.report.format import DASH, Cell, Unit, cell, count, missing
 from harness.report.view import ComparisonView, PairedPoint
 
 __all__ = ["comparison_answer", "comparison_notes", "comparison_views"]
@@ -56,13 +56,20 @@ def _view(
     return replace(
         plain,
         difference=difference,
-        ratio=missing("a rate is compared by its difference")
-        if isinstance(change, RateChange)
-        else cell(change.ratio, Unit.RATIO, emulated=found.emulated),
+        ratio=_ratio(change, emulated=found.emulated),
         detectable=detectable_text(metric, change),
         points=points,
         unit=unit.value,
     )
+
+
+def _ratio(change: Change | RateChange, *, emulated: bool) -> Cell:
+    if isinstance(change, RateChange):
+        return missing("a rate is compared by its difference")
+    if isinstance(change.ratio, Unsupported) and not change.ratio.needed:
+        # More trials would not help: a value of 0, or before the end of speech, has no ratio.
+        return missing(change.ratio.reason)
+    return cell(change.ratio, Unit.RATIO, emulated=emulated)
 
 
 def _lines(pair: PairComparison) -> Iterator[ComparisonView]:

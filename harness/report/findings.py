@@ -87,6 +87,14 @@ def detectable_text(metric: str, change: Change | RateChange) -> str:
     return f"{percent(change.detectable_ratio - 1, 0)} {more}"
 
 
+def _seen(metric: str, change: Change | RateChange) -> str:
+    """Return what an undetected difference leaves open, as the end of a sentence."""
+    largest = change.detectable if isinstance(change, RateChange) else change.detectable_ratio
+    if math.isinf(largest):
+        return "this run is too small to see any"
+    return f"this run would have seen {detectable_text(metric, change)}"
+
+
 def _by(found: MetricChange | RateFinding) -> str:
     """Return how far apart the sides are, with its unit; "" where no number says it."""
     difference = found.change.difference if not isinstance(found.change, Unsupported) else None
@@ -107,11 +115,10 @@ def statement_of(pair: PairComparison, found: MetricChange | RateFinding, label:
         return f"{title}: not comparable, {found.change.reason}."
     if found.finding not in {"faster", "slower"}:
         metric = found.rate if isinstance(found, RateFinding) else found.metric
-        seen = detectable_text(metric, found.change)
         what = _inside(title).removesuffix(", typical")
         return (
             f"No detectable difference in {what} between {mine} and {theirs}: "
-            f"this run would have seen {seen}."
+            f"{_seen(metric, found.change)}."
         )
     best, worst = (mine, theirs) if found.finding == "faster" else (theirs, mine)
     if isinstance(found, RateFinding):
@@ -268,8 +275,8 @@ def headline_answer(
             f"heard, corrected over {comparison.family} tests."
         )
     if not detected:
-        seen = detectable_text(metric, leading.change)
-        support.append(f"The smallest change that this run could have seen: {seen}.")
+        seen = _seen(metric, leading.change)
+        support.append(f"{seen[:1].upper()}{seen[1:]}.")
     if len(order) > 2:
         others = ", ".join(each for each, _ in order[2:])
         support.append(f"Behind them, in this order: {others}.")
