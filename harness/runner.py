@@ -19,6 +19,7 @@ from enum import StrEnum
 from typing import Any
 
 from harness.clock import Clock, MonotonicClock
+from harness.domain.boot import Boot, Bootable, Tell
 from harness.domain.driver import Performer, PlayableUtterance, ReplyAudio
 from harness.domain.plan import estimate, trial_cost
 from harness.domain.suite import Suite
@@ -38,6 +39,18 @@ BACKSTOP_S = 15.0
 CANCEL_GRACE_S = 0.4
 CLOSE_GRACE_S = 3.0
 START_GRACE_S = 300.0
+BOOT_GRACE_S = 30.0
+_ASLEEP = frozenset(
+    {
+        FailureKind.TIMEOUT,
+        FailureKind.REFUSED,
+        FailureKind.RESET,
+        FailureKind.SERVER_ERROR,
+        FailureKind.NO_TRANSCRIPT,
+        FailureKind.RATE_LIMITED,
+    }
+)
+# What a deployment that is scaled to zero looks like from outside.
 
 
 class End(StrEnum):
@@ -148,9 +161,10 @@ async def run_suite(
     sink: Sink,
     done: Collection[TrialKey] = (),
     spent: float | None = None,
-    disturbed: Callable[[Trial], object] | None = None,
+    disturbed: Callable[[Trial | FailedTrial], object] | None = None,
     redact: Callable[[str], str] = str,
     progress: Callable[[Progress], None] | None = None,
+    tell: Tell | None = None,
     started: Callable[[Mapping[str, Mapping[str, Any]]], None] | None = None,
     stop: asyncio.Event | None = None,
     keep_going: bool = False,
@@ -176,6 +190,7 @@ async def run_suite(
         disturbed: true where the machine spoilt a trial (``harness.analysis.validity``).
         redact: takes secrets out of the message of an unexpected exception.
         progress: told when a trial starts or ends; must return at once.
+        tell: told in words what is waited for before the first trial, and what was.
         started: told what each performer says of its endpoints, before the first trial.
         stop: set from outside to end the run within a second.
         keep_going: a candidate whose performer cannot start ends early instead of the run.
@@ -203,6 +218,7 @@ async def run_suite(
         disturbed=disturbed,
         redact=redact,
         progress=progress,
+        tell=tell or (lambda _: None),
         stop=stop or asyncio.Event(),
         max_reruns=max_reruns,
         clock=clock or MonotonicClock(),
@@ -244,9 +260,10 @@ class _Runner:
     performers: Mapping[str, Performer]
     utterances: Mapping[str, PlayableUtterance]
     sink: Sink
-    disturbed: Callable[[Trial], object] | None
+    disturbed: Callable[[Trial | FailedTrial], object] | None
     redact: Callable[[str], str]
     progress: Callable[[Progress], None] | None
+    tell: Tell
     stop: asyncio.Event
     max_reruns: int | None
     clock: Clock
@@ -294,7 +311,10 @@ class _Runner:
                     return facts
                 lines = [f"did not start within {START_GRACE_S:.0f} s"]
             elif (error := task.exception()) is None:
-                facts[name] = task.result()
+                boots = await self._boot(name)
+                facts[name] = {**task.result(), **({"boots": boots} if boots else {})}
+                if self._stopping():
+                    return facts
                 continue
             elif isinstance(error, ConfigurationError):
                 lines = list(error.problems)
@@ -309,6 +329,37 @@ class _Runner:
         if problems and not (keep_going and facts):
             raise ConfigurationError(problems)
         return facts
+
+    async def _boot(self, name: str) -> tuple[Boot, ...]:
+        """Wake a candidate's deployments; none where it has none that sleep."""
+        performer = self.performers[name]
+        if not isinstance(performer, Bootable):
+            return ()
+        task = asyncio.ensure_future(performer.boot(self.tell))
+        limit = self.state.suite.timeouts.boot_s + BOOT_GRACE_S
+        if not await self._or_stop(task, limit):
+            return ()
+        error = task.exception()
+        if error is None:
+            return task.result()
+        if not isinstance(error, Exception):
+            raise error
+        self.tell(f"{name}: {self._message(error)}")
+        return ()
+
+    async def _woken(self, key: TrialKey, trial: Trial | FailedTrial) -> Trial | FailedTrial:
+        """Return the trial with the boots that explain it, after these have ended."""
+        performer = self.performers[key.candidate]
+        if not isinstance(performer, Bootable) or self._stopping():
+            return trial
+        seen = performer.boots_seen(trial)
+        if seen:
+            return replace(trial, boots=seen)
+        if not isinstance(trial, FailedTrial) or trial.failure.kind not in _ASLEEP:
+            return trial
+        boots = await self._boot(key.candidate)
+        cold = tuple(each for each in boots if each.cold and each.ready)
+        return replace(trial, boots=cold) if cold else trial
 
     def _message(self, error: Exception) -> str:
         text = self.redact(" ".join(str(error).split()))
@@ -416,6 +467,7 @@ class _Runner:
             if result is None:
                 return None
             trial, audio = result
+            trial = await self._woken(key, trial)
             try:
                 await asyncio.get_running_loop().run_in_executor(self.pool, self.sink, trial, audio)
             except ConfigurationError as error:
@@ -475,6 +527,8 @@ class _Runner:
             state.streak.pop(key.candidate, None)
             return
         state.failed += 1
+        if trial.boots:
+            return
         failure = trial.failure
         stage, kind, count = state.streak.get(key.candidate, (failure.stage, failure.kind, 0))
         count = count + 1 if (stage, kind) == (failure.stage, failure.kind) else 1
@@ -488,7 +542,9 @@ class _Runner:
 
     def _again(self, trial: Trial | FailedTrial, reruns: int) -> bool:
         """Tell whether a disturbed trial is to be performed once more."""
-        if self.disturbed is None or not isinstance(trial, Trial) or trial.key.warmup:
+        if self.disturbed is None or trial.key.warmup:
+            return False
+        if isinstance(trial, FailedTrial) and not trial.boots:
             return False
         if reruns >= MAX_RERUNS:
             return False

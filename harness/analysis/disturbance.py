@@ -3,7 +3,9 @@
 A trial is disturbed when the machine stood still for more than 10 ms while its reply was on its
 way, or when an audio frame was more than 20 ms late. Disturbed trials are kept and counted; a
 re-run takes their place in the main summary. A failed trial is never called disturbed: no stall of
-some milliseconds explains a time-out, and dropping it would leave survivors only.
+some milliseconds explains a time-out, and dropping it would leave survivors only. A trial that
+found a deployment scaled to zero measured its boot: it is kept, counted and performed again
+likewise, failed or not, so that warm figures are of a warm deployment.
 """
 
 from collections.abc import Iterable
@@ -90,6 +92,9 @@ def _response_window(turn: Turn, ended_ns: int) -> tuple[tuple[int, int], ...]:
 
 def disturbance(trial: Trial | FailedTrial) -> Disturbance | None:
     """Return what disturbed a trial; None where nothing did or nothing was watching."""
+    booted = [each.text for each in trial.boots if each.cold]
+    if booted:
+        return Disturbance(stalls=(), late_frames=0, text="; ".join(booted))
     if isinstance(trial, FailedTrial) or trial.health is None:
         return None
     long = [each for each in trial.health.stalls if each.end_ns - each.start_ns > STALL_LIMIT_NS]

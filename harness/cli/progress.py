@@ -65,6 +65,7 @@ class ProgressLine:
         self._first_done: int | None = None
         self._progress: Progress | None = None
         self._lines: list[str] = []
+        self._waiting = ""
         self._ended = threading.Event()
         self._thread = threading.Thread(
             target=self._write_on, name="turnbench-progress", daemon=True
@@ -94,10 +95,15 @@ class ProgressLine:
                 f"{failure.stage.value} {failure.kind.value}: {failure.message}"
             )
         self._progress = progress
+        self._waiting = ""
 
     def say(self, line: str) -> None:
         """Have a line written above the progress."""
         self._lines.append(line)
+
+    def tell(self, line: str) -> None:
+        """Show what is waited for, in place of the progress until there is some."""
+        self._waiting = line
 
     def _write_on(self) -> None:
         interval = _INTERVAL_S if self._terminal else _LOG_INTERVAL_S
@@ -117,7 +123,10 @@ class ProgressLine:
         for line in lines:
             self._stream.write(f"{self._clear()}{' '.join(line.split())}\n")
         progress = self._progress
-        if progress is not None:
+        if self._waiting:
+            end = "" if self._terminal else "\n"
+            self._stream.write(f"{self._clear()}{self._waiting}{end}")
+        elif progress is not None:
             elapsed = time.monotonic() - self._began
             text = progress_text(
                 progress, elapsed, self._left(progress, elapsed), bar=self._terminal

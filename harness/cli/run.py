@@ -34,6 +34,7 @@ from harness.store.plans import DatasetSummary, RunPlan
 from harness.store.runs import Run, RunWriter, create_run, find_run, resume_run
 from harness.store.selection import Selection, select_utterances
 from harness.store.suites import suite_path
+from harness.store.wire import encode_boot
 
 __all__ = ["run"]
 
@@ -365,7 +366,13 @@ async def _performed(
         writer.add_environment(
             {
                 **collect_environment(),
-                "endpoints": {name: dict(facts) for name, facts in endpoints.items()},
+                "endpoints": {
+                    name: {
+                        key: [encode_boot(each) for each in value] if key == "boots" else value
+                        for key, value in facts.items()
+                    }
+                    for name, facts in endpoints.items()
+                },
                 "first_trial": len(stored),
             }
         )
@@ -382,6 +389,7 @@ async def _performed(
             disturbed=None if options.no_rerun else disturbance,
             redact=redact,
             progress=line.update,
+            tell=line.tell,
             started=started,
             stop=stop,
             keep_going=options.keep_going,

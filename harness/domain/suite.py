@@ -254,6 +254,7 @@ class Timeouts:
         transcript_s: from the end of speech to the final transcript.
         reply_s: from the end of speech to the first audible sample.
         playout_s: from the first audible sample to the reply's end.
+        boot_s: for a deployment that scales to zero to answer, before anything is measured.
         hang_up_s: the caller hangs up so long after the reply's first sample; None hears it to its
             end. Saves time and money where only latency is asked for.
     """
@@ -262,6 +263,7 @@ class Timeouts:
     transcript_s: float = 15.0
     reply_s: float = 30.0
     playout_s: float = 60.0
+    boot_s: float = 300.0
     hang_up_s: float | None = None
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from harness.clock import Work
 from harness.domain.barge_in import Expects
+from harness.domain.boot import Boot
 from harness.domain.timeline import Mark, Stage, Timeline
 from harness.errors import InvariantError
 
@@ -575,6 +576,7 @@ class Trial:
         cold: the first trial on a connection of this candidate.
         emulated: the stages of a user's own agent whose requests went to a gateway; None where
             that was not watched.
+        boots: deployments that it found scaled to zero.
     """
 
     key: TrialKey
@@ -585,6 +587,7 @@ class Trial:
     health: Health | None = None
     cold: bool = False
     emulated: frozenset[Stage] | None = None
+    boots: tuple[Boot, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a trial without a turn."""
@@ -607,6 +610,7 @@ class FailedTrial:
         cold: the first trial on a connection of this candidate.
         emulated: the stages of a user's own agent whose requests went to a gateway; None where
             that was not watched.
+        boots: deployments that it found scaled to zero.
     """
 
     key: TrialKey
@@ -618,3 +622,4 @@ class FailedTrial:
     health: Health | None = None
     cold: bool = False
     emulated: frozenset[Stage] | None = None
+    boots: tuple[Boot, ...] = ()

@@ -1,13 +1,14 @@
 """What the protocols share: the gateway's state, and one call's identity, deadlines and truth."""
 
 import asyncio
+import contextlib
 import hashlib
 import itertools
 import json
 import struct
 import time
 from collections import Counter
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass, field
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
@@ -80,6 +81,40 @@ class ClientGone(Exception):  # noqa: N818  # likewise
     """The client closed the connection before the answer was complete."""
 
 
+class Boots:
+    """Which deployments are up: each stage of a profile is one, and sleeps until it is asked."""
+
+    def __init__(self, gateway: "Gateway") -> None:
+        self._gateway = gateway
+        self._ready_ns: dict[tuple[str, str], int] = {}
+        self._used_ns: dict[tuple[str, str], int] = {}
+
+    @contextlib.asynccontextmanager
+    async def used(self, request: web.Request, path: str) -> AsyncIterator[None]:
+        """Begin when what a request asks for has booted, and keep it awake to its end.
+
+        A client that goes before that stops no boot.
+        """
+        name = request.match_info.get("profile") or self._gateway.config.default_profile
+        profile = self._gateway.profiles.get(name)
+        if profile is None or profile.boot is None:
+            yield
+            return
+        deployment = (name, path)
+        now = time.perf_counter_ns()
+        ready = self._ready_ns.get(deployment)
+        idle_ns = now - max(self._used_ns.get(deployment, 0), ready or 0)
+        if ready is None or idle_ns > profile.sleeps_after_s * NS_PER_S:
+            draws = self._gateway.draws(name, profile.stages[0], b"boot " + path.encode())
+            ready = now + draws.delay_ns(profile.boot, "boot")
+            self._ready_ns[deployment] = ready
+        await self._gateway.pacer.until(ready)
+        try:
+            yield
+        finally:
+            self._used_ns[deployment] = time.perf_counter_ns()
+
+
 @dataclass(slots=True, kw_only=True)
 class Gateway:
     """The state of one gateway.
@@ -103,8 +138,13 @@ class Gateway:
     pool: RecogniserPool | None
     oracle: Oracle
     prompts: PromptMemory = field(default_factory=PromptMemory)
+    boots: Boots = field(init=False)
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     _seen: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        """Let every deployment sleep."""
+        self.boots = Boots(self)
 
     def profile(self, request: web.Request, stage: Stage, model: object = None) -> Profile:
         """Return the profile that the path names, else the model, else the default.

@@ -29,6 +29,13 @@ A router lists its upstreams, each of which may answer by another profile::
         { provider = "birch", model = "slow", profile = "kimi-k2.6@baseten" },
     ]
 
+A deployment that scales to zero boots when it is asked, and sleeps again when nobody does::
+
+    ["my-deployment"]
+    base = "exact"
+    boot = { p50_ms = 250000, p95_ms = 280000 }
+    sleeps_after_s = 900
+
 A profile may start from a shipped one: ``["slower-kimi"] base = "kimi-k2.6@baseten"`` and then the
 keys that differ.
 """
@@ -63,6 +70,7 @@ _STAGES: Final[Mapping[str, type[SttProfile | LlmProfile | TtsProfile | Interrup
     "tts": TtsProfile,
     "interruption": InterruptionProfile,
 }
+_KEYS: Final = ("base", "note", "routing", "boot", "sleeps_after_s")
 _NESTED: Final[Mapping[str, type[Interims | Reasoning | PromptCache]]] = {
     "interims": Interims,
     "reasoning": Reasoning,
@@ -172,13 +180,21 @@ def _profile(
     if not isinstance(note, str):
         problems.append(f"{where}.note: must be a string")
     routing = None if base is None else base.routing
+    sleep: dict[str, Any] = {}
+    if base is not None:
+        sleep = {"boot": base.boot, "sleeps_after_s": base.sleeps_after_s}
     for key, value in table.items():
         if key in ("base", "note"):
             continue
-        if key == "routing":
+        if key in ("boot", "sleeps_after_s"):
+            try:
+                sleep[key] = _distribution(value) if key == "boot" else _seconds(value)
+            except ValueError as error:
+                problems.append(f"{where}.{key}: {error}")
+        elif key == "routing":
             routing = _routing(value, f"{where}.routing", problems)
         elif key not in _STAGES:
-            near = difflib.get_close_matches(key, ("base", "note", "routing", *_STAGES), 1)
+            near = difflib.get_close_matches(key, (*_KEYS, *_STAGES), 1)
             problems.append(f"{where}.{key}: unknown key" + _hint(near))
         elif not isinstance(value, dict):
             problems.append(f"{where}.{key}: must be a table")
@@ -191,7 +207,7 @@ def _profile(
         if base is not None and key not in stages:
             stages[key] = getattr(base, key)
     try:
-        return Profile(name=name, note=note, routing=routing, **stages)
+        return Profile(name=name, note=note, routing=routing, **sleep, **stages)
     except ValueError as error:
         problems.append(f"{where}: {error}")
         return None
@@ -280,6 +296,12 @@ def _check(value: Any, test: Callable[[Any], bool], wanted: str) -> Any:
     if not test(value):
         raise ValueError(f"must be {wanted}, not {value!r}")
     return value
+
+
+def _seconds(value: Any) -> float:
+    if not _is_number(value):
+        raise ValueError(f"must be seconds, not {value!r}")
+    return float(value)
 
 
 def _distribution(value: Any) -> Distribution:

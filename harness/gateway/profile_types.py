@@ -280,6 +280,9 @@ class Profile:
         published: the figures behind a profile that bears a model's name.
         note: one line about a profile that bears none.
         routing: the upstreams of a router; None where the profile answers for itself.
+        boot: from the first request to a sleeping deployment to its being there, each stage for
+            itself; requests wait for it. None where the deployments never sleep.
+        sleeps_after_s: without a request for so long, a deployment sleeps again.
     """
 
     name: str
@@ -290,6 +293,8 @@ class Profile:
     published: Publication | None = None
     note: str = ""
     routing: Routing | None = None
+    boot: Distribution | None = None
+    sleeps_after_s: float = 900.0
 
     def __post_init__(self) -> None:
         _require(bool(self.name) and self.name.isprintable(), "a profile needs a name")
@@ -298,6 +303,7 @@ class Profile:
             bool(self.stages),
             f"{self.name}: a profile serves at least one of {', '.join(Stage)}",
         )
+        _require(self.sleeps_after_s > 0, f"{self.name}: sleeps_after_s must be above 0")
         for stage in Stage:
             routed = self.routing is not None and bool(self.routing.of(stage))
             _require(

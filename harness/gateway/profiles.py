@@ -276,6 +276,15 @@ _ROUTED_SLOW = Profile(
     note="the slow upstream of `routed`",
 )
 
+_COLD_BOOT = Profile(
+    name="cold-boot",
+    stt=_EXACT.stt,
+    llm=_EXACT.llm,
+    tts=_EXACT.tts,
+    note="as `exact`, of deployments that boot for about 250 s when they are first asked",
+    boot=Lognormal(p50_ms=250_000, p95_ms=280_000),
+)
+
 _FAULT_NOTE = "suffers {} at every request, otherwise as `exact`"
 
 
@@ -316,6 +325,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
             _ORACLE_10,
             _ROUTED,
             _ROUTED_SLOW,
+            _COLD_BOOT,
             *_NAMED,
             *_fault_profiles(),
         )

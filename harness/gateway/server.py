@@ -73,7 +73,8 @@ def _endpoint(
         if route.checks_key and not _presents_key(request, gateway.config.key):
             return _refuse(Refusal(401))
         try:
-            return await route.handler(gateway, request)
+            async with gateway.boots.used(request, route.path):
+                return await route.handler(gateway, request)
         except Refusal as refusal:
             return _refuse(refusal)
 

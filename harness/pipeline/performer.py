@@ -9,8 +9,9 @@ from typing import Any
 
 from livekit.agents import utils
 
+from harness.domain.boot import Boot, Tell
 from harness.domain.driver import PlayableBargeIn, PlayableUtterance, ReplyAudio
-from harness.domain.suite import Candidate, Suite
+from harness.domain.suite import Candidate, StageSettings, Suite
 from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import (
     FailedTrial,
@@ -23,6 +24,7 @@ from harness.domain.trial import (
 )
 from harness.pacing import Pacer
 from harness.pipeline.assembly import Schedule, assemble
+from harness.pipeline.boots import boots_seen, sleepers, wake
 from harness.pipeline.clients import Clients, quiet_livekit
 from harness.pipeline.failures import failure_of
 from harness.pipeline.health import Watch, health
@@ -43,6 +45,8 @@ __all__ = [
 ]
 
 _NS = 1_000_000_000
+ASK_S = 30.0
+"""How long a deployment's answer is waited for before it is asked for again."""
 LEAD_IN_MS = 300
 """Open line before the recording: connections are made in it, as before a caller's first word."""
 
@@ -218,6 +222,32 @@ class Base:
         if self._candidate.agent is None:
             self._clients.open()
         return self._clients.describe()
+
+    async def boot(self, tell: Tell) -> tuple[Boot, ...]:
+        """Wake the deployments that the candidate needs, if any of them may sleep."""
+        stages = self._sleepers()
+        if not stages:
+            return ()
+        boots = await wake(
+            self._clients,
+            stages,
+            limit_s=self._suite.timeouts.boot_s,
+            ask_s=max(self._suite.session.request_timeout_s, ASK_S),
+            tell=tell,
+        )
+        # The run begins as it would have: with connections that nobody has used.
+        await self._clients.aclose()
+        self._clients.open()
+        return boots
+
+    def boots_seen(self, trial: Trial | FailedTrial) -> tuple[Boot, ...]:
+        """Return the boots that a trial itself waited out."""
+        return boots_seen(trial, self._sleepers())
+
+    def _sleepers(self) -> dict[Stage, StageSettings]:
+        if self._candidate.agent is not None:
+            return {}
+        return sleepers(self._candidate, emulated=self._place.emulated)
 
     async def aclose(self) -> None:
         """Close the clients."""

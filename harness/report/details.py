@@ -252,6 +252,7 @@ def _facts(trial: Trial | FailedTrial) -> tuple[tuple[str, str], ...]:
         lines.append(("attempt", str(trial.key.attempt)))
     if trial.cold:
         lines.append(("connection", "the first trial on it (cold)"))
+    lines += [("boot", each.text) for each in trial.boots]
     health = trial.health
     if health is None:
         return (*lines, ("machine", "not watched"))

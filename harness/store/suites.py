@@ -311,6 +311,7 @@ class _SuiteReader:
             transcript_s=table.number("transcript_s", base.transcript_s, above=0),
             reply_s=table.number("reply_s", base.reply_s, above=0),
             playout_s=table.number("playout_s", base.playout_s, above=0),
+            boot_s=table.number("boot_s", base.boot_s, above=0),
             hang_up_s=table.maybe_number("hang_up_s", above=0),
         )
         self.finish(table)

@@ -12,7 +12,7 @@ Version 1 (0.1.0):
 ``key``
     ``candidate``, ``utterance``, ``repeat``, ``order``, and ``warmup``, ``attempt``,
     ``condition``, ``barge_in`` and ``expects`` where set.
-``driver``, ``started``, ``ended``, ``cold``, ``emulated`` (a list of stages)
+``driver``, ``started``, ``ended``, ``cold``, ``boots``, ``emulated`` (a list of stages)
     as in :class:`~harness.domain.trial.Trial`.
 ``failure``
     ``stage``, ``kind``, ``message``, ``status``.
@@ -43,6 +43,7 @@ from typing import Any
 
 from harness.clock import Work
 from harness.domain.barge_in import Expects
+from harness.domain.boot import Boot
 from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import (
     Arrival,
@@ -72,8 +73,10 @@ from harness.errors import HarnessError
 __all__ = [
     "FORMAT_VERSION",
     "WireError",
+    "decode_boot",
     "decode_key",
     "decode_trial",
+    "encode_boot",
     "encode_key",
     "encode_trial",
 ]
@@ -109,6 +112,8 @@ def encode_trial(trial: Trial | FailedTrial) -> str:
     }
     if trial.cold:
         document["cold"] = True
+    if trial.boots:
+        document["boots"] = [encode_boot(each) for each in trial.boots]
     if trial.emulated is not None:
         document["emulated"] = sorted(stage.value for stage in trial.emulated)
     if isinstance(trial, FailedTrial):
@@ -124,6 +129,30 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     return str(value)
+
+
+def encode_boot(boot: Boot) -> dict[str, Any]:
+    """Return a boot as a JSON object."""
+    return {
+        "stage": boot.stage.value,
+        "provider": boot.provider,
+        "seconds": round(boot.seconds, 3),
+        "cold": boot.cold,
+        "ready": boot.ready,
+        "asks": boot.asks,
+    }
+
+
+def decode_boot(document: Mapping[str, Any]) -> Boot:
+    """Return the boot that a JSON object describes."""
+    return Boot(
+        stage=Stage(document["stage"]),
+        provider=str(document["provider"]),
+        took_ns=round(document["seconds"] * 1e9),
+        cold=bool(document["cold"]),
+        ready=bool(document["ready"]),
+        asks=int(document["asks"]),
+    )
 
 
 def encode_key(key: TrialKey) -> dict[str, Any]:
@@ -322,6 +351,7 @@ def _decode(document: Mapping[str, Any]) -> Trial | FailedTrial:
         "turns": tuple(_decode_turn(each) for each in document.get("turns", ())),
         "health": None if health is None else _decode_health(health),
         "cold": document.get("cold", False),
+        "boots": tuple(decode_boot(each) for each in document.get("boots", ())),
         "emulated": None if emulated is None else frozenset(Stage(each) for each in emulated),
     }
     if document["kind"] == "trial":
