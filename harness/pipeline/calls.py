@@ -20,8 +20,6 @@ from harness.domain.trial import (
     Wait,
     WaitCause,
 )
-from harness.pipeline.failures import chat_failure, failure_of, speech_failure
-
 from harness.pipeline.bodies import ChatBody, SpeechBody, read_chat, read_speech
 from harness.pipeline.exchanges import (
     attempts_of,
@@ -30,6 +28,7 @@ from harness.pipeline.exchanges import (
     retried,
     retry_wait,
 )
+from harness.pipeline.failures import chat_failure, failure_of, speech_failure
 from harness.pipeline.recording import Call, Exchange, Node, Recorder, Stamp
 from harness.pipeline.socket_reading import read_spoken, sent_at, spoken_failure
 from harness.pipeline.transforms import replay, unheld
@@ -153,7 +152,7 @@ class CallReader:
             marks=marks.at,
             work=marks.work,
             arrivals=_token_arrivals(pieces, body),
-            waits=(*lost, *waits),
+            waits=(*lost, *call.waits, *waits),
             connection=connection,
             facts=facts,
             failure=failure,
@@ -241,7 +240,7 @@ class CallReader:
             marks=marks.at,
             work=marks.work,
             arrivals=arrivals,
-            waits=(*held, *lost, *waits),
+            waits=(*held, *lost, *call.waits, *waits),
             connection=connection,
             facts=facts,
             failure=failure,

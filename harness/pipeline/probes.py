@@ -16,6 +16,7 @@ from livekit.agents.voice import agent_activity
 
 from harness.clock import read_clock_pair
 from harness.domain.timeline import Stage
+from harness.pipeline.pools import note_queueing
 from harness.pipeline.recording import (
     CURRENT_CALL,
     CURRENT_NODE,
@@ -281,6 +282,7 @@ def _note_retries(client: Any) -> None:
 def probe_stt(client: stt.STT[Any]) -> None:
     """Note how much audio each stretch holds that is given to an STT whole, and its retries."""
     _note_retries(client)
+    note_queueing(client, Stage.STT)
 
     def make(original: Any) -> Any:
         async def recognize(buffer: Any, **kwargs: Any) -> stt.SpeechEvent:
@@ -326,6 +328,7 @@ def probe_llm(client: llm.LLM[Any]) -> None:
 def probe_tts(client: tts.TTS[Any]) -> None:
     """Record every synthesis of this client that a recorded trial causes."""
     _note_retries(client)
+    note_queueing(client, Stage.TTS)
 
     def make_synthesize(original: Any) -> Any:
         def synthesize(text: str, **kwargs: Any) -> tts.ChunkedStream:

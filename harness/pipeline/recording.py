@@ -138,6 +138,7 @@ class Call:
     frames: list[tuple[Stamp, int]] = field(default_factory=list)
     finished: bool = False
     retries: list["Problem"] = field(default_factory=list)
+    waits: list[Wait] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from harness.pipeline.place import Place
+from harness.pipeline.pools import let_all_connect
 
 __all__ = ["make_client"]
 
@@ -32,4 +33,6 @@ def make_client(stage: Stage, place: Place, settings: StageSettings) -> Any:
         raise ConfigurationError(
             f"{stage.value}.provider: {settings.provider!r} offers no {stage.value}"
         )
-    return make(place, settings)
+    client = make(place, settings)
+    let_all_connect(client)
+    return client

@@ -3,6 +3,8 @@
 from typing import Any
 from urllib.parse import urlsplit
 
+from livekit.agents import llm, stt, tts
+
 from harness.domain.providers import PROVIDERS
 from harness.domain.providers.openadapter import over_rest
 from harness.domain.suite import StageSettings
@@ -10,8 +12,6 @@ from harness.domain.timeline import Stage
 from harness.pipeline.place import Place
 from harness.pipeline.providers.openai import compatible_llm, compatible_stt, compatible_tts
 from harness.pipeline.providers.parakeet import ParakeetSTT
-from livekit.agents import llm, stt, tts
-
 from harness.pipeline.trial_observer import TrialObserver
 
 __all__ = ["make_llm", "make_stt", "make_tts"]

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final, NamedTuple
 
+from livekit import rtc
+from livekit.agents import APIConnectOptions, APIError, stt
+from livekit.agents.utils.aio import ChanClosed
+from websockets.exceptions import ConnectionClosed
+
 from harness.clock import read_work
+from harness.pipeline.observer import SttObserver
+from harness.pipeline.path_rtt import path_rtt_ns
 from harness.pipeline.providers.parakeet_errors import (
     ParakeetEndpoint,
     closed_error,
@@ -18,13 +25,6 @@ from harness.pipeline.providers.parakeet_pool import ConnectionPool
 from harness.pipeline.providers.parakeet_rest import mono
 from harness.pipeline.providers.parakeet_segments import EnergyOnset, OnsetDetector, Segmenter
 from harness.pipeline.providers.parakeet_wire import FINALIZE, ParakeetConnection, read_message
-from livekit import rtc
-from livekit.agents import APIConnectOptions, APIError, stt
-from livekit.agents.utils.aio import ChanClosed
-from websockets.exceptions import ConnectionClosed
-
-from harness.pipeline.observer import SttObserver
-from harness.pipeline.path_rtt import path_rtt_ns
 
 __all__ = ["ParakeetStream", "StreamSettings"]
 
