@@ -56,6 +56,12 @@ IDS = [
     "llm_client_overhead",
     "tts_client_overhead",
     "stt_client_overhead",
+    "interruption",
+    "interruption_detection",
+    "interruption_verdict",
+    "missed_interruptions",
+    "false_interruptions",
+    "interruption_fallbacks",
 ]
 
 
