@@ -62,7 +62,7 @@ class FaultKind(enum.StrEnum):
     WRONG_CONTENT_TYPE = "wrong-content-type"
     """A 200 that holds an HTML page."""
     OVERSIZED = "oversized"
-    """One message of 4 MiB."""
+    """One message of 4 MiB; a body of bare samples has no messages, and is left as it is."""
     NONSENSE = "nonsense"
     """A well-formed answer that makes no sense: random words, or noise as speech."""
     SILENT_AUDIO = "silent-audio"
@@ -131,7 +131,12 @@ STAGE_FAULTS: Mapping[Stage, frozenset[FaultKind]] = MappingProxyType(
         Stage.LLM: _HTTP_START | _MIDDLE | {FaultKind.WRONG_CONTENT_TYPE, FaultKind.OVERSIZED},
         Stage.TTS: _HTTP_START
         | _MIDDLE
-        | {FaultKind.WRONG_CONTENT_TYPE, FaultKind.SILENT_AUDIO, FaultKind.WRONG_RATE},
+        | {
+            FaultKind.WRONG_CONTENT_TYPE,
+            FaultKind.OVERSIZED,
+            FaultKind.SILENT_AUDIO,
+            FaultKind.WRONG_RATE,
+        },
         Stage.INTERRUPTION: _HTTP_START
         | _MIDDLE
         | {FaultKind.WRONG_CONTENT_TYPE, FaultKind.OVERSIZED},

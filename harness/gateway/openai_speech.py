@@ -46,6 +46,7 @@ _CONTENT_TYPES: Final = {
 }
 _MAX_INPUT = 4096
 _WRONG_RATE = 16_000
+_OVERSIZED_BYTES = 4 * 1024 * 1024
 _HTML = b"<!doctype html><html><body><h1>502 Bad Gateway</h1></body></html>"
 MIDDLE_FAULTS: Final = frozenset(
     {
@@ -164,6 +165,8 @@ async def speech(gateway: Gateway, request: web.Request) -> web.StreamResponse:
     draws = gateway.draws(profile.name, Stage.TTS, salient)
     note_asked(call, request, {key: body[key] for key in body if key != "input"})
     fault = settings.faults.draw(draws)
+    if fault is FaultKind.OVERSIZED and not order.sse:
+        fault = None
     refused = early_fault(call, request, fault, settings.faults)
     if refused is not None:
         return refused
@@ -201,6 +204,7 @@ class Synthesis:
         self._order = order
         self._settings = settings
         self._fault = fault
+        self._padded = False
         content_type = "text/event-stream" if order.sse else _CONTENT_TYPES[order.container]
         if fault is FaultKind.WRONG_CONTENT_TYPE:
             content_type = "text/html"
@@ -242,6 +246,9 @@ class Synthesis:
         if not self._order.sse:
             return data
         event = {"type": "speech.audio.delta", "audio": base64.b64encode(data).decode()}
+        if self._fault is FaultKind.OVERSIZED and not self._padded:
+            self._padded = True
+            event["padding"] = "x" * _OVERSIZED_BYTES
         return b"data: " + json.dumps(event).encode() + b"\n\n"
 
     async def spoken(self, draws: Draws, headers_ns: int, first_byte_ns: int) -> web.StreamResponse:

@@ -7,10 +7,11 @@ arrived, the rest as fast as the profile's real-time factor says.
 
 import asyncio
 import contextlib
+import json
 import re
 import time
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 
@@ -25,6 +26,8 @@ from harness.gateway.profiles import TtsProfile
 __all__ = ["Segment", "Sentences", "Speaker", "SpeechWire"]
 
 _WRONG_RATE = 16_000
+_OVERSIZED_BYTES = 4 * 1024 * 1024
+_IN_THE_AUDIO: Final = MIDDLE_FAULTS | {FaultKind.OVERSIZED}
 _HTML = "<!doctype html><html><body><h1>502 Bad Gateway</h1></body></html>"
 _SENTENCE = re.compile(r".*?[.!?…。！？]+[\"'”’)]*(?=\s)", re.DOTALL)
 
@@ -251,7 +254,7 @@ class Segment:
             free_ns = await self._text(each, free_ns)
             if free_ns < 0:
                 return
-        if self._fault is not None and self._fault not in MIDDLE_FAULTS:
+        if self._fault is not None and self._fault not in _IN_THE_AUDIO:
             self.call.fault(self._fault)
         done = self._wire.done()
         if done is not None:
@@ -266,7 +269,7 @@ class Segment:
         spoken = await each.speech
         call.engine_ready(spoken.engine, base)
         chunks = list(chunks_of(spoken, settings, 0, sample_aligned=True))
-        break_at = len(chunks) // 2 if self._fault in MIDDLE_FAULTS else None
+        break_at = len(chunks) // 2 if self._fault in _IN_THE_AUDIO else None
         audible = spoken.audible
         first_sample = self._sent_samples
         start_s = first_sample / SPOKEN_RATE
@@ -281,7 +284,10 @@ class Segment:
         for position, chunk in enumerate(chunks):
             due = base + chunk.due_ns
             await pacer.until(due)
-            if position == break_at:
+            if position == break_at and self._fault is FaultKind.OVERSIZED:
+                call.fault(self._fault)
+                await self._speaker.send(json.dumps({"type": "x" * _OVERSIZED_BYTES}))
+            elif position == break_at:
                 await self._break(due)
                 return -1
             sent = await self._speaker.send(self._wire.audio(chunk.data))

@@ -150,6 +150,15 @@ class TestSpeech:
         assert len((await speak(running, profile)).body) % 2 == 1
         assert (await speak(running, profile, stream_format="sse")).events[-1] is None
 
+    async def test_an_oversized_event(self, running: Running) -> None:
+        """One event of four mebibytes within a complete stream; bare samples stay as they are."""
+        profile = _profile(Stage.TTS, F.OVERSIZED)
+        answer = await speak(running, profile, stream_format="sse")
+        assert max(len(str(event)) for event in answer.events) > 4 * 1024 * 1024
+        assert answer.events[-1]["type"] == "speech.audio.done"
+        whole = await speak(running, "exact")
+        assert len((await speak(running, profile)).body) == len(whole.body)
+
     async def test_a_wrong_content_type(self, running: Running) -> None:
         """A 200 that is a page."""
         answer = await speak(running, _profile(Stage.TTS, F.WRONG_CONTENT_TYPE))
