@@ -25,7 +25,7 @@ from harness.gateway.pcm import HEARD_RATE, Samples
 from harness.gateway.profiles import SttProfile
 from harness.gateway.route import Route
 from harness.gateway.routed import note_asked
-from harness.gateway.socket_calls import Opening, arrivals, new_socket, note_end, open_call
+from harness.gateway.socket_calls import Opening, arrivals, converse, note_end, open_call
 
 __all__ = ["ROUTES", "InferenceWire", "inference_stt"]
 
@@ -162,16 +162,7 @@ async def inference_stt(gateway: Gateway, request: web.Request) -> web.StreamRes
         received_ns=received_ns,
         model=request.query.get("model"),
     )
-    if isinstance(opening, web.Response):
-        return opening
-    socket = new_socket()
-    await socket.prepare(request)
-    conversation = _Conversation(opening, request, socket)
-    try:
-        await conversation.run()
-    finally:
-        await conversation.close()
-    return socket
+    return await converse(opening, request, _Conversation, greets=True)
 
 
 class _Conversation:

@@ -24,7 +24,7 @@ from harness.gateway.pcm import HEARD_RATE
 from harness.gateway.profiles import SttProfile
 from harness.gateway.route import Route
 from harness.gateway.routed import note_asked
-from harness.gateway.socket_calls import Opening, arrivals, new_socket, note_end, open_call
+from harness.gateway.socket_calls import Opening, arrivals, converse, note_end, open_call
 
 __all__ = ["ROUTES", "RealtimeWire", "realtime"]
 
@@ -158,19 +158,10 @@ async def realtime(gateway: Gateway, request: web.Request) -> web.StreamResponse
         received_ns=received_ns,
         model=request.query.get("model"),
     )
-    if isinstance(opening, web.Response):
-        return opening
-    note_asked(opening.call, request, dict(request.query))
-    socket = new_socket()
-    # A client that waits for nothing but the upgrade is slowed by nothing else.
-    await gateway.pacer.until(opening.due_ns)
-    await socket.prepare(request)
-    conversation = _Conversation(opening, request, socket)
-    try:
-        await conversation.run()
-    finally:
-        await conversation.close()
-    return socket
+    if isinstance(opening, Opening):
+        note_asked(opening.call, request, dict(request.query))
+    # It greets, but livekit's client waits for nothing but the upgrade.
+    return await converse(opening, request, _Conversation, greets=False)
 
 
 class _Conversation:

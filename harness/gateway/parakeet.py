@@ -20,7 +20,7 @@ from harness.gateway.listening import Heard, ListeningSession
 from harness.gateway.pcm import HEARD_RATE
 from harness.gateway.profiles import SttProfile
 from harness.gateway.route import Route
-from harness.gateway.socket_calls import Opening, new_socket, note_end, open_call
+from harness.gateway.socket_calls import Opening, converse, note_end, open_call
 
 __all__ = ["ROUTES", "audio_stream"]
 
@@ -60,16 +60,7 @@ async def audio_stream(gateway: Gateway, request: web.Request) -> web.StreamResp
         received_ns=received_ns,
         model=request.query.get("model"),
     )
-    if isinstance(opening, web.Response):
-        return opening
-    socket = new_socket()
-    await socket.prepare(request)
-    conversation = _Conversation(opening, request, socket)
-    try:
-        await conversation.run()
-    finally:
-        await conversation.close()
-    return socket
+    return await converse(opening, request, _Conversation, greets=True)
 
 
 class _Conversation:

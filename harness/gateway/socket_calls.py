@@ -2,9 +2,9 @@
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from aiohttp import WSMsgType, web
 
@@ -12,7 +12,16 @@ from harness.gateway.context import NS_PER_S, Call, Gateway, begin, early_fault
 from harness.gateway.faults import CONNECTION_FAULTS, FaultKind, Stage
 from harness.gateway.profiles import SttProfile, TtsProfile
 
-__all__ = ["Opening", "arrivals", "json_object", "new_socket", "note_end", "open_call"]
+__all__ = [
+    "Conversation",
+    "Opening",
+    "arrivals",
+    "converse",
+    "json_object",
+    "new_socket",
+    "note_end",
+    "open_call",
+]
 
 _MAX_MESSAGE: Final = 16 * 1024 * 1024
 
@@ -75,6 +84,48 @@ def open_call(
         call.fault(fault)
         hello_ns += round(settings.faults.slow_hello_s * NS_PER_S)
     return Opening(call=call, settings=settings, hello_ns=hello_ns)
+
+
+class Conversation(Protocol):
+    """One connection of one client, once the socket is accepted."""
+
+    async def run(self) -> None:
+        """Serve until either side closes."""
+        ...
+
+    async def close(self) -> None:
+        """End what is still under way."""
+        ...
+
+
+async def converse(
+    opening: Opening | web.Response,
+    request: web.Request,
+    make: Callable[[Opening, web.Request, web.WebSocketResponse], Conversation],
+    *,
+    greets: bool,
+) -> web.StreamResponse:
+    """Accept a WebSocket and serve it to its end.
+
+    Args:
+        opening: as `open_call` returns it; where it is an answer, that is all.
+        request: the upgrade request.
+        make: the protocol's side of the conversation.
+        greets: the protocol greets, and is accepted at once; otherwise the upgrade itself is what
+            the client waits for.
+    """
+    if isinstance(opening, web.Response):
+        return opening
+    socket = new_socket()
+    if not greets:
+        await opening.call.gateway.pacer.until(opening.due_ns)
+    await socket.prepare(request)
+    conversation = make(opening, request, socket)
+    try:
+        await conversation.run()
+    finally:
+        await conversation.close()
+    return socket
 
 
 def new_socket() -> web.WebSocketResponse:
