@@ -5,6 +5,7 @@ what it needs. Exit codes: 0 pass, 1 regression, 2 misuse or configuration, 3 in
 130 interrupted. What nobody expected is 2 as well: a gate that errs must not look like a verdict.
 """
 
+import argparse
 import contextlib
 import importlib
 import os
@@ -40,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(error.problems)
         return MISUSE
     except InvariantError as error:
-        _complain([f"defect of turnbench, please report it: {error}"])
+        damage = _damage(options)
+        _complain(damage or [f"defect of turnbench, please report it: {error}"])
         return MISUSE
     except HarnessError as error:
         _complain([str(error)])
@@ -57,9 +59,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("TURNBENCH_TRACEBACK"):
             raise
         what = f"{type(error).__name__}: {error} (TURNBENCH_TRACEBACK=1 shows where)"
-        _complain([f"defect of turnbench, please report it: {what}"])
+        damage = _damage(options)
+        _complain(damage or [f"defect of turnbench, please report it: {what}"])
         return MISUSE
     return code
+
+
+def _damage(options: argparse.Namespace) -> Sequence[str]:
+    """Return what is wrong with the runs that a failed command was given; nothing if all is well.
+
+    It is asked after the failure and must not replace it by one of its own.
+    """
+    try:
+        from harness.cli.damage import damaged_runs
+
+        return damaged_runs(options)
+    except Exception:  # noqa: BLE001
+        return ()
 
 
 def _complain(lines: Sequence[str]) -> None:

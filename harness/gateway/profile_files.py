@@ -123,7 +123,7 @@ def parse_profiles(text: str, name: str, shipped: Mapping[str, Profile]) -> dict
     """
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{name}: not TOML: {error}") from error
     problems: list[str] = []
     profiles: dict[str, Profile] = {}
@@ -208,7 +208,7 @@ def _profile(
             stages[key] = getattr(base, key)
     try:
         return Profile(name=name, note=note, routing=routing, **sleep, **stages)
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError) as error:
         problems.append(f"{where}: {error}")
         return None
 
@@ -249,13 +249,13 @@ def _settings(
             continue
         try:
             values[key] = _value(key, value, f"{where}.{key}", problems)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             problems.append(f"{where}.{key}: {error}")
     if len(problems) > count:
         return None
     try:
         return kind(**values) if old is None else replace(old, **values)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         problems.append(f"{where}: {error}")
         return None
 

@@ -7,7 +7,6 @@ and not an accident: what cannot be read is counted.
 import base64
 import binascii
 import json
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +30,7 @@ __all__ = [
 
 _LARGEST_EVENT = 1 << 20
 """More than any delta of a reply or of its audio is; clients refuse such messages."""
+_LARGEST_COUNT = 1 << 62
 SPEKO_CHAT = "/v1/complete"
 SPEKO_HEARD = "/v1/transcribe"
 SPEKO_SPEECH = "/v1/synthesize"
@@ -112,8 +112,9 @@ def scalars(value: Any, prefix: str = "", depth: int = 4) -> dict[str, Any]:
         for key, each in value.items():
             if isinstance(each, dict):
                 flat.update(scalars(each, f"{prefix}{key}.", depth - 1))
-            elif isinstance(each, int | str | bool) or (
-                isinstance(each, float) and math.isfinite(each)
+            elif isinstance(each, str) or (
+                # No count is larger, and no float holds a number of hundreds of digits.
+                isinstance(each, int | float) and abs(each) < _LARGEST_COUNT
             ):
                 flat[f"{prefix}{key}"] = each
     return flat

@@ -37,10 +37,8 @@ _UNREADABLE = (
     TypeError, ValueError, LookupError, AttributeError, RecursionError, OverflowError,
 )  # fmt: skip
 """What reading an answer raises that is not as the protocol has it."""
-_PLUGINS = (
-    "livekit.plugins",
-    *(f"livekit.agents.{name}" for name in ("inference", "stt", "llm", "tts")),
-)
+_AGENT = "livekit.agents.voice"
+"""What runs a user's agent, whose own mistakes pass through it."""
 _READERS = frozenset({"json", "base64", "asyncio", "contextlib", "pydantic"})
 _OK = 200
 _CLIENT = 400
@@ -86,7 +84,7 @@ def _in_plugin(error: BaseException) -> bool:
         if module.partition(".")[0] not in _READERS:
             name = module
         frame = frame.tb_next
-    return name.startswith(_PLUGINS)
+    return name.startswith(("livekit.plugins", "livekit.agents")) and not name.startswith(_AGENT)
 
 
 def _kind_of(error: BaseException) -> tuple[FailureKind, int | None]:
@@ -112,6 +110,9 @@ def _kind_of(error: BaseException) -> tuple[FailureKind, int | None]:
             gone = "disconnected" in str(each) or "closed connection" in str(each)
             return FailureKind.RESET if gone else FailureKind.MALFORMED, None
         if isinstance(each, httpx2.ReadError | ConnectionResetError | BrokenPipeError):
+            return FailureKind.RESET, None
+        if isinstance(each, BadHttpMessage) and "Not enough data" in str(each):
+            # So aiohttp calls a body that breaks off.
             return FailureKind.RESET, None
         if isinstance(each, json.JSONDecodeError | BadHttpMessage):
             return FailureKind.MALFORMED, None

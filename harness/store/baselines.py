@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.analysis.baseline import Baseline
+from harness.domain.typed import mistyped
 from harness.errors import ConfigurationError
 from harness.store.environment import utc_now
 
@@ -87,7 +88,7 @@ def read_baseline(path: Path) -> StoredBaseline:
         raise ConfigurationError(
             f"{path}: there is no such baseline; make one: turnbench baseline save {path} RUN…"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path}: cannot be read as a baseline: {error}") from error
     try:
         if document["v"] > BASELINE_VERSION:
@@ -95,11 +96,15 @@ def read_baseline(path: Path) -> StoredBaseline:
                 f"{path}: format version {document['v']} is newer than {BASELINE_VERSION}, which "
                 "this turnbench reads; upgrade turnbench"
             )
-        return StoredBaseline(baseline=_decode(document), saved_utc=str(document["saved_utc"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        baseline, saved_utc = _decode(document), str(document["saved_utc"])
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ConfigurationError(
-            f"{path}: not a baseline: {type(error).__name__}: {error}"
+            f"{path}: not a baseline: {type(error).__name__}: {str(error)[:300]}"
         ) from error
+    told = mistyped(baseline)
+    if told is not None:
+        raise ConfigurationError(f"{path}: not a baseline: {told[:300]}")
+    return StoredBaseline(baseline=baseline, saved_utc=saved_utc)
 
 
 def _decode(document: Mapping[str, Any]) -> Baseline:

@@ -73,7 +73,7 @@ def read_heard(run: Path) -> tuple[tuple[HeardReply, ...], Mapping[str, Any]]:
                 )
             reply = HeardReply(**{name: document[name] for name in _FIELDS})
             used = document["recogniser"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             # A kill may leave half of the last line.
             if number == len(lines):
                 continue

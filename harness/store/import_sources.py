@@ -171,7 +171,7 @@ def _read_table(
                 continue
             try:
                 value = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 skipped.append(f"{table}:{number}: not JSON: give one object on each line")
                 continue
             if isinstance(value, dict):

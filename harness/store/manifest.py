@@ -134,7 +134,7 @@ def _read_header(manifest: Path, problems: list[str]) -> dict[str, Any]:
         return {}
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         problems.append(f"{path}: not TOML ({error}): mend that line")
         return {}
     header: dict[str, Any] = {}
@@ -146,7 +146,7 @@ def _read_header(manifest: Path, problems: list[str]) -> dict[str, Any]:
             guess = nearest(key, tuple(_HEADER_TYPES))
             mend = f"did you mean {guess}?" if guess else f"known keys are {known}"
             problems.append(f"{path}: {key} is no key of a dataset: {mend}")
-        elif type(value) is not wanted or value == "":
+        elif type(value) is not wanted or (isinstance(value, str) and not value.strip()):
             kind = "true or false" if wanted is bool else "a string that is not empty"
             problems.append(f"{path}: {key} is {shown(value)}: give {kind}")
         else:

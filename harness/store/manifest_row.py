@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -89,8 +90,8 @@ class Row:
         if isinstance(value, bool) or not isinstance(value, int | float):
             self.refuse(name, f"is {shown(value)}: give a number")
             return None
-        if not math.isfinite(value) or value < 0:
-            self.refuse(name, f"is {value}: give a number that is not negative")
+        if abs(value) > sys.float_info.max or not math.isfinite(value) or value < 0:
+            self.refuse(name, f"is {shown(value)}: give a number that is not negative")
             return None
         return float(value)
 

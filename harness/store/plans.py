@@ -22,7 +22,7 @@ from harness.domain.barge_in import Expects
 from harness.domain.suite import Suite, Via
 from harness.domain.trial import TrialKey
 from harness.domain.utterance import Dataset, Utterance
-from harness.errors import ConfigurationError
+from harness.errors import ConfigurationError, InvariantError
 from harness.store.suites import parse_suite, suite_document
 
 __all__ = ["PLAN_VERSION", "DatasetSummary", "RunPlan", "decode_plan", "encode_plan"]
@@ -184,7 +184,16 @@ def decode_plan(text: str, *, source: Path) -> RunPlan:
             ),
             facts=document.get("facts", {}),
         )
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+        InvariantError,
+    ) as error:
         raise ConfigurationError(
-            f"{source}: not a run's plan: {type(error).__name__}: {error}"
+            f"{source}: not a run's plan: {type(error).__name__}: {str(error)[:300]}"
         ) from error

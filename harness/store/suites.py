@@ -100,7 +100,8 @@ def read_suite(
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path}: not UTF-8 text") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # Also a number of thousands of digits, and values nested a thousand deep.
         raise ConfigurationError(f"{path}: not TOML: {error}") from error
     return parse_suite(
         document,
@@ -181,10 +182,14 @@ class _SuiteReader:
         """Return a path that holds wherever the run is started; bare shipped names stay."""
         if self.folder is None:
             return value
-        path = self.folder / Path(value).expanduser()
-        if not path.exists() and value in shipped_names("datasets"):
+        try:
+            path = self.folder / Path(value).expanduser()
+            if not path.exists() and value in shipped_names("datasets"):
+                return value
+            return str(path.resolve())
+        except (OSError, RuntimeError):
+            # A name that no file can have, or the home of nobody: whoever opens it tells.
             return value
-        return str(path.resolve())
 
     def maybe_path(self, table: Table, key: str) -> str | None:
         value = table.maybe_text(key)

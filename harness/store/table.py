@@ -7,6 +7,7 @@ default stands in, so that one reading finds all mistakes. Keys that nobody aske
 
 import difflib
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -94,6 +95,9 @@ class Table:
         if not value.strip():
             self.problem(key, "is blank; leave it out or fill it in")
             return None
+        if "\0" in value:
+            self.problem(key, "holds a null character; take it out")
+            return None
         return value
 
     def text(self, key: str, default: str) -> str:
@@ -135,8 +139,8 @@ class Table:
         if isinstance(value, bool) or not isinstance(value, int | float):
             self.problem(key, f"{_kind(value)}, but a number is needed")
             return None
-        if not math.isfinite(value):
-            self.problem(key, f"{value} is not finite")
+        if abs(value) > sys.float_info.max or not math.isfinite(value):
+            self.problem(key, f"{str(value)[:40]} is not finite")
             return None
         if above is not None and value <= above:
             self.problem(key, f"{value} has to be greater than {above:g}")

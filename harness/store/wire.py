@@ -100,6 +100,19 @@ class WireError(HarnessError):
     """A stored line is not a trial of a version that can be read."""
 
 
+_DAMAGE = (
+    KeyError,
+    TypeError,
+    ValueError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+    HarnessError,
+)
+"""What reading a damaged line raises, the laws of timelines included."""
+
+
 def encode_trial(trial: Trial | FailedTrial) -> str:
     """Return a trial as one line of JSON without its line end."""
     document: dict[str, Any] = {
@@ -322,7 +335,7 @@ def decode_trial(line: str | bytes) -> Trial | FailedTrial:
     """
     try:
         document = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WireError(f"not JSON: {error}") from error
     if not isinstance(document, dict):
         raise WireError("not a JSON object")
@@ -336,8 +349,8 @@ def decode_trial(line: str | bytes) -> Trial | FailedTrial:
         )
     try:
         return _decode(document)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise WireError(f"not a trial: {type(error).__name__}: {error}") from error
+    except _DAMAGE as error:
+        raise WireError(f"not a trial: {type(error).__name__}: {str(error)[:300]}") from error
 
 
 def _decode(document: Mapping[str, Any]) -> Trial | FailedTrial:

@@ -155,6 +155,12 @@ def _same(pcm: bytes, samples: bytes) -> bool:
     )
 
 
+def _words(text: str | None) -> str:
+    """Return what a text says, however its ends and its halves of characters are written."""
+    halves = (text or "").encode("utf-16", "surrogatepass")
+    return halves.decode("utf-16", "replace").strip()
+
+
 def _check_heard(ear: Ear, trial: Trial, did: Sequence[Did]) -> None:
     """Each final was stated by a message, in order, after its audio came, before it was noted."""
     finals = [
@@ -170,7 +176,7 @@ def _check_heard(ear: Ear, trial: Trial, did: Sequence[Did]) -> None:
     ]
     position = 0
     for final in finals:
-        while position < len(said) and (said[position][1] or "").strip() != final.text.strip():
+        while position < len(said) and _words(said[position][1]) != _words(final.text):
             position += 1
         assert position < len(said), (final, did)
         assert final.received_ns is not None, final
@@ -204,7 +210,7 @@ def _check_body(body: Body, trial: Trial, reply: ReplyAudio | None, server: Wire
     assert meant is not None, told
     if body.stage is Stage.STT:
         (final,) = [each for each in trial.turns[0].transcripts if each.text.strip()]
-        assert final.text.strip() == meant.strip()
+        assert _words(final.text) == _words(meant)
         assert final.received_ns is not None
         assert told.begun_ns <= final.received_ns <= final.at_ns
     elif body.stage is Stage.LLM:

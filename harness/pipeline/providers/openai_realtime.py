@@ -2,9 +2,9 @@
 
 import base64
 import binascii
-import math
 from typing import Any, Final
 
+from harness.pipeline.bodies import scalars
 from harness.pipeline.socket_reading import ListenDialect, Payload, Silence, json_object
 
 __all__ = ["REALTIME_DIALECT", "REALTIME_ONLY"]
@@ -83,10 +83,8 @@ def _facts(data: Payload) -> dict[str, Any]:
     if isinstance(usage, dict):
         facts |= {
             f"usage.{key}": value
-            for key, value in usage.items()
-            if isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and math.isfinite(value)
+            for key, value in scalars(usage).items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
         }
     return facts
 
