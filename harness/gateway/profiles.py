@@ -60,24 +60,24 @@ _INSTANT = Profile(
     note="no delay but the 300 ms of silence that end an utterance",
 )
 
+_EXACT_STT = SttProfile(
+    hello=Constant(ms=20.0),
+    endpoint_silence=Constant(ms=300.0),
+    compute=Constant(ms=100.0),
+    recogniser="oracle",
+)
+_EXACT_TTS = TtsProfile(
+    headers=Constant(ms=60.0), first_byte=Constant(ms=120.0), realtime_factor=0.2
+)
 _EXACT = Profile(
     name="exact",
-    stt=SttProfile(
-        hello=Constant(ms=20.0),
-        endpoint_silence=Constant(ms=300.0),
-        compute=Constant(ms=100.0),
-        recogniser="oracle",
-    ),
+    stt=_EXACT_STT,
     llm=LlmProfile(
         headers=Constant(ms=50.0),
         first_text=Constant(ms=200.0),
         gap=Constant(ms=15.0),
     ),
-    tts=TtsProfile(
-        headers=Constant(ms=60.0),
-        first_byte=Constant(ms=120.0),
-        realtime_factor=0.2,
-    ),
+    tts=_EXACT_TTS,
     interruption=InterruptionProfile(hello=Constant(ms=20.0), compute=Constant(ms=40.0)),
     note="constant delays, for measuring the harness itself",
 )
@@ -95,24 +95,13 @@ _EXACT_THINKING = Profile(
 
 _EXACT_INTERIMS = Profile(
     name="exact-interims",
-    stt=SttProfile(
-        hello=Constant(ms=20.0),
-        endpoint_silence=Constant(ms=300.0),
-        compute=Constant(ms=100.0),
-        interims=Interims(),
-        recogniser="oracle",
-    ),
+    stt=replace(_EXACT_STT, interims=Interims()),
     note="constant delays with interim transcripts",
 )
 
 _EXACT_SILENCE = Profile(
     name="exact-leading-silence",
-    tts=TtsProfile(
-        headers=Constant(ms=60.0),
-        first_byte=Constant(ms=120.0),
-        realtime_factor=0.2,
-        leading_silence_ms=120.0,
-    ),
+    tts=replace(_EXACT_TTS, leading_silence_ms=120.0),
     note="constant delays with 120 ms of silence before the speech",
 )
 
