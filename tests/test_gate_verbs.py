@@ -2,7 +2,10 @@
 
 import importlib.util
 import json
+import os
 import re
+import shlex
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -17,6 +20,7 @@ from harness.analysis.gate_rule import ALPHA, Verdict
 from harness.analysis.sequential import gate_alpha
 from harness.cli import main
 from harness.cli.looks import LOOKS, plan_looks
+from harness.cli.parser import make_parser
 from harness.domain.plan import make_plan
 from harness.domain.suite import Budget, BudgetKind
 from harness.errors import ConfigurationError
@@ -317,6 +321,24 @@ class TestWorkflow:
         capsys.readouterr()
         text = (tmp_path / ".github" / "workflows" / "turnbench-gate.yml").read_text()
         self.checked(text, "turnbench run bench/gate.toml --gate")
+        # The package is on no index: each job installs it from where the user keeps it.
+        document = yaml.safe_load(text)
+        assert document["env"]["TURNBENCH_SOURCE"] == "${{ vars.TURNBENCH_SOURCE }}"
+        for job in document["jobs"].values():
+            steps = {each["name"]: each["run"] for each in job["steps"] if "name" in each}
+            script = steps.pop("Install turnbench").replace("python -m pip", "echo would run pip")
+            for source, code in (("", 2), ("git+https://example.org/turnbench@v1", 0)):
+                done = subprocess.run(
+                    ["bash", "-e", "-c", script],
+                    env={**os.environ, "TURNBENCH_SOURCE": source},
+                    capture_output=True, text=True, check=False, timeout=20,
+                )  # fmt: skip
+                assert done.returncode == code, done.stderr
+                assert ("would run pip install turnbench" in done.stdout) is (code == 0)
+            for command in steps.values():
+                words = shlex.split(command)
+                assert words[0] == "turnbench"
+                assert make_parser().parse_args(words[1:]).suite.startswith("bench/")
         suite = read_suite(tmp_path / "bench" / "gate.toml")
         assert suite.baseline is None
         assert len(suite.budgets) == len(read_suite("gate").budgets) - 1
@@ -359,3 +381,93 @@ def test_measure_and_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "<error" in files["gate.xml"].read_text(encoding="utf-8")
     again, output, _ = asked(capsys, "gate", document["run"], "--json")
     assert (again, json.loads(output)["alpha"]) == (3, document["gate"]["alpha"])
+
+
+class TestMisuse:
+    """What cannot be judged is never a pass."""
+
+    def test_a_run_cut_short(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Stopped half-way, even a run of clear numbers is INCONCLUSIVE and says how to go on."""
+        run = stored(tmp_path)
+        assert asked(capsys, "gate", str(run))[0] == 0
+        lines = (run / "trials.jsonl").read_text().splitlines(keepends=True)
+        (run / "trials.jsonl").write_text("".join(lines[: len(lines) * 3 // 4]))
+        code, output, _ = asked(capsys, "gate", str(run), "--json")
+        assert code == 3
+        found = json.loads(output)
+        assert found["verdict"] == "INCONCLUSIVE"
+        assert found["reason"].startswith("the run was cut short: 24 of 96 trials are missing")
+        assert "--resume" in found["reason"]
+
+    def test_nothing_measured(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """A run without a trial is misuse."""
+        run = stored(tmp_path)
+        (run / "trials.jsonl").write_text("")
+        code, _, errors = asked(capsys, "gate", str(run))
+        assert code == 2
+        assert "has no trial of candidate 'b'" in errors
+
+    def test_a_candidate_that_is_gone(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Where the candidate, or its reference, left no trial, the budget is misuse."""
+        for gone in ("a", "b"):
+            run = stored(tmp_path)
+            path = run / "trials.jsonl"
+            lines = path.read_text().splitlines(keepends=True)
+            path.write_text("".join(each for each in lines if f'"candidate":"{gone}"' not in each))
+            code, _, errors = asked(capsys, "gate", str(run))
+            assert code == 2
+            assert f"has no trial of candidate '{gone}'" in errors
+
+    @pytest.mark.parametrize(
+        ("budget", "told"),
+        [
+            (replace(PAIRED, metric="respons"), "there is no metric 'respons'"),
+            (replace(PAIRED, statistic="mean"), "a mean cannot gate"),
+            (replace(PAIRED, metric="tts_wer", statistic="rate"), "[intelligibility]"),
+            (replace(PAIRED, metric="stt_finalize"), "no trial of 'b' has stt_finalize"),
+            (replace(PAIRED, reference=None), "none is named: give --baseline"),
+        ],
+    )
+    def test_a_budget_that_cannot_be_judged(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], budget: Budget, told: str
+    ) -> None:
+        """Exit 2 with the reason, whatever else the gate holds."""
+        run = stored(tmp_path, budgets=(PAIRED, budget))
+        code, _, errors = asked(capsys, "gate", str(run))
+        assert code == 2
+        assert told in errors
+
+    def test_too_few_trials(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """One repeat of twelve utterances cannot see 2 %, and does not pass."""
+        limit = replace(PAIRED, limit=1.01, mde=1.02)
+        run = stored(tmp_path, repeats=1, budgets=(replace(limit, statistic="p95"),))
+        code, output, _ = asked(capsys, "gate", str(run))
+        assert code == 3
+        assert "INCONCLUSIVE" in output
+
+    @pytest.mark.parametrize("values", ["[NaN, NaN, NaN, NaN, NaN]", "[0, 0, 0, 0, 0]", "[700.0]"])
+    def test_a_baseline_that_was_edited(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], values: str
+    ) -> None:
+        """Figures that no run gives make no pass."""
+        file = Path(baseline_file(tmp_path, capsys))
+        required = replace(KEPT, required=True)
+        run = str(stored(tmp_path, budgets=(required,)))
+        assert asked(capsys, "gate", run, "--baseline", str(file))[0] == 0
+        text = file.read_text()
+        figures = json.loads(text)["figures"]["b"]["response"]["p50"]
+        shown = "[" + ", ".join(f"{each}" for each in figures) + "]"
+        assert shown in text
+        file.write_text(text.replace(shown, values))
+        assert asked(capsys, "gate", run, "--baseline", str(file))[0] in {2, 3}
+
+    def test_one_run_five_times(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """A baseline of copies knows nothing of how runs differ, and is refused."""
+        run = str(stored(tmp_path))
+        file = tmp_path / "copies.json"
+        code, _, errors = asked(capsys, "baseline", "save", str(file), *[run] * 5)
+        assert code == 2
+        assert "named twice" in errors
+        assert not file.exists()

@@ -5,6 +5,7 @@ One run does not know how runs differ from day to day, so a baseline is built fr
 comparable with it.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -103,7 +104,11 @@ def build_baseline(name: str, runs: Sequence[MeasuredRun]) -> Baseline:
     if not runs:
         raise ConfigurationError("baseline: name at least one run; five or more make it useful")
     first = runs[0]
-    problems: list[str] = []
+    problems: list[str] = [
+        f"{name} is named twice: a copy knows nothing of how runs differ"
+        for name, times in Counter(run.name for run in runs).items()
+        if times > 1
+    ]
     for other in runs[1:]:
         problems.extend(differences(first, other))
         problems.extend(changed_metrics(first, other).values())
@@ -111,7 +116,7 @@ def build_baseline(name: str, runs: Sequence[MeasuredRun]) -> Baseline:
         if machine:
             problems.append(f"machine: {other.name} ran on another machine: {machine}")
     if problems:
-        raise ConfigurationError(["baseline: the runs are not of one plan", *problems])
+        raise ConfigurationError(["baseline: the runs are not several of one plan", *problems])
     measured = [main_rows(run) for run in runs]
     figures: dict[str, dict[str, dict[str, tuple[float, ...]]]] = {}
     trials: dict[str, tuple[int, ...]] = {}

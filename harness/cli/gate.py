@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from rich.text import Text
 
 from harness.analysis.baseline import Baseline, build_baseline
 from harness.analysis.definitions import METRICS
+from harness.analysis.gate_rule import Verdict
 from harness.analysis.verdict import GateVerdict, exit_code, judge
 from harness.cli.compare import as_json
 from harness.cli.console import make_console, safe
-from harness.cli.looks import judged_part
+from harness.cli.looks import cut_short, judged_part
 from harness.cli.measured import measured_run
 from harness.cli.results import write_html, write_text
 from harness.domain.suite import BudgetKind, Suite
@@ -78,7 +80,17 @@ def judge_run(run: Run, file: str | None) -> GateVerdict:
     """
     held = held_baseline(run.plan.suite, file)
     part, level = judged_part(run)
-    return judge(part, baseline=held, alpha=level)
+    verdict = judge(part, baseline=held, alpha=level)
+    short = cut_short(run)
+    if not short:
+        return verdict
+    # Whoever may stop a run when its numbers please gets the verdict that pleases.
+    return replace(
+        verdict,
+        verdict=Verdict.INCONCLUSIVE,
+        reason=short,
+        doubts=(short, *verdict.doubts),
+    )
 
 
 def held_baseline(suite: Suite, file: str | None) -> Baseline | None:

@@ -26,6 +26,12 @@ _IGNORE = "/reports/\n.env\n"
 _WORKFLOW = """\
 # The gate: this agent against the agent on the main branch, measured side by side. No keys: a
 # loopback gateway stands in for the providers.
+#
+# Before the first run: turnbench is not on the package index, so say where it comes from. Put into
+# this repository's variable TURNBENCH_SOURCE (Settings, Secrets and variables, Actions, Variables)
+# the address of its git repository, pinned to a commit,
+#     git+https://github.com/OWNER/turnbench@COMMIT
+# or the address of a wheel that you have built and keep (pip wheel --no-deps .).
 name: turnbench gate
 
 on:
@@ -41,6 +47,9 @@ concurrency:
   group: gate-${{ github.ref }}
   cancel-in-progress: true
 
+env:
+  TURNBENCH_SOURCE: ${{ vars.TURNBENCH_SOURCE }}
+
 jobs:
   gate:
     if: github.event_name != 'schedule'
@@ -51,7 +60,13 @@ jobs:
       - uses: actions/setup-python@v5
         with:
           python-version: "3.12"
-      - run: python -m pip install "turnbench[espeak]"
+      - name: Install turnbench
+        run: |
+          if [ -z "$TURNBENCH_SOURCE" ]; then
+            echo "::error::Set the variable TURNBENCH_SOURCE; see the top of this file."
+            exit 2
+          fi
+          python -m pip install "turnbench[espeak] @ $TURNBENCH_SOURCE"
       # Exit 1 is a regression and stops the merge. So does 3, "cannot tell": add
       # --allow-inconclusive to let it pass; the summary still says INCONCLUSIVE.
       - name: Gate
@@ -77,7 +92,13 @@ jobs:
       - uses: actions/setup-python@v5
         with:
           python-version: "3.12"
-      - run: python -m pip install turnbench
+      - name: Install turnbench
+        run: |
+          if [ -z "$TURNBENCH_SOURCE" ]; then
+            echo "::error::Set the variable TURNBENCH_SOURCE; see the top of this file."
+            exit 2
+          fi
+          python -m pip install "turnbench @ $TURNBENCH_SOURCE"
       - name: Measure
         run: turnbench run bench/agent.toml --via live --yes
         env:
@@ -133,6 +154,7 @@ def init(options: argparse.Namespace) -> int:
     except OSError as error:
         raise ConfigurationError(f"{folder}: cannot be written: {error}") from error
     print(f"Next: turnbench run {folder / 'bench' / 'agent.toml'}")
+    print("For the workflow: set the repository's variable TURNBENCH_SOURCE; the file says to what")
     return 0
 
 

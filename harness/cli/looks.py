@@ -18,7 +18,7 @@ from harness.errors import ConfigurationError
 from harness.store.plans import RunPlan
 from harness.store.runs import Run
 
-__all__ = ["LOOKS", "judged_part", "looks_of", "plan_looks"]
+__all__ = ["LOOKS", "cut_short", "judged_part", "looks_of", "plan_looks"]
 
 LOOKS = "looks"
 """The fact of a plan that holds after how many repeats the verdict is looked at."""
@@ -50,6 +50,24 @@ def looks_of(plan: RunPlan) -> tuple[int, ...]:
     if not isinstance(stored, Mapping):
         return ()
     return tuple(int(each) for each in stored["repeats"])
+
+
+def cut_short(run: Run) -> str:
+    """Return why a run of fixed size is not all there, in words; "" where it is.
+
+    Trials of a candidate that ended early are not missed: its failures speak for it.
+    """
+    if looks_of(run.plan):
+        return ""
+    gone: Mapping[str, Any] = run.status().get("ended", {})
+    missing = [key for key in run.missing() if key.candidate not in gone and not key.warmup]
+    if not missing:
+        return ""
+    planned = sum(not key.warmup for key in run.plan.keys)
+    return (
+        f"the run was cut short: {len(missing)} of {planned} trials are missing; go on with: "
+        f"turnbench run --resume {run.path}"
+    )
 
 
 def judged_part(run: Run) -> tuple[MeasuredRun, Level]:
