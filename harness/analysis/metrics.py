@@ -49,6 +49,7 @@ SECOND = 1_000_000_000
 FINALS_ONLY = "finals only"
 AFTER_RETRY = "after a retry"
 FELL_BACK = "fell back to voice activity"
+BY_VOICE = "voice activity decided, the detector was not asked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -452,6 +453,15 @@ def _said_over(view: _View, metric_id: str) -> Overlap | Missing:
     return overlap
 
 
+def _who(view: _View, overlap: Overlap) -> str:
+    """Say who decided, where it was not whom the suite had asked."""
+    if overlap.fell_back:
+        return FELL_BACK
+    asked = any(Mark.WINDOW_SENT in each.marks for each in view.turn.requests)
+    # livekit does not ask its detector in the reply's first second.
+    return BY_VOICE if overlap.detector == "adaptive" and not asked else ""
+
+
 def _until(view: _View, metric_id: str, end: Mark) -> Measurement | Missing:
     overlap = _said_over(view, metric_id)
     if isinstance(overlap, Missing):
@@ -465,7 +475,7 @@ def _until(view: _View, metric_id: str, end: Mark) -> Measurement | Missing:
         return Missing(reason="the reply was not stopped", failure=failure)
     if end not in view.marks:
         return Missing(reason="something else stopped the reply")
-    return _span(view, Mark.OVERLAP_START, end, FELL_BACK if overlap.fell_back else "")
+    return _span(view, Mark.OVERLAP_START, end, _who(view, overlap))
 
 
 def _interruption(view: _View) -> Measurement | Missing:
@@ -499,7 +509,7 @@ def _stopped(view: _View, metric_id: str, *, bad: bool) -> Measurement | Missing
     if isinstance(overlap, Missing):
         return overlap
     stopped = Mark.REPLY_STOPPED in view.marks
-    return Measurement(value=float(stopped is bad), note=FELL_BACK if overlap.fell_back else "")
+    return Measurement(value=float(stopped is bad), note=_who(view, overlap))
 
 
 def _missed(view: _View) -> Measurement | Missing:

@@ -169,6 +169,16 @@ def test_a_fall_back_is_noted_and_counted() -> None:
     assert rate is not None
 
 
+def test_a_detector_that_was_not_asked_is_noted() -> None:
+    """Where no window was sent, as in the reply's first second, voice activity decided."""
+    trial = spoken_over(700)
+    turn = trial.turns[0]
+    kept = tuple(each for each in turn.requests if each.stage is not Stage.INTERRUPTION)
+    found = value("interruption", replace(trial, turns=(replace(turn, requests=kept),)))
+    assert isinstance(found, Measurement)
+    assert found.note == "voice activity decided, the detector was not asked"
+
+
 def test_a_detector_that_failed_has_no_verdict() -> None:
     """Its failure is the metric's."""
     trial = spoken_over(700, fell_back="refused")
