@@ -16,7 +16,7 @@ from harness.analysis.samples import Row, cluster_of, make_rows, pace_of
 from harness.analysis.summary import emulated_stages, is_emulated
 from harness.analysis.transcript import NoTranscript, Score, slot_recall
 from harness.analysis.words import WORD_RATES, WordRate
-from harness.domain.suite import Candidate, StageSettings, Suite
+from harness.domain.suite import CACHES, Candidate, StageSettings, Suite
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
 
@@ -144,6 +144,8 @@ def setting_of(candidate: Candidate, by: By, *, emulated: bool) -> tuple[str, st
     label = f"{stage.provider}/{stage.model or 'default'}"
     if emulated and stage.profile:
         label = f"{stage.profile} (emulated)"
+    if stage.cache != CACHES[0]:
+        label += f" (cache {stage.cache})"
     if stage.options:
         label += " (" + ", ".join(f"{k} {v}" for k, v in sorted(stage.options.items())) + ")"
     others = {
@@ -161,8 +163,11 @@ def main_rows(run: MeasuredRun) -> dict[str, tuple[Row, ...]]:
     return {name: make_rows(select(found).main, run.utterances) for name, found in mine.items()}
 
 
-def _emulated(suite: Suite, candidates: Sequence[Candidate]) -> dict[str, bool]:
-    stages = frozenset().union(*(emulated_stages(suite, each) for each in candidates))
+def _emulated(
+    suite: Suite, candidates: Sequence[Candidate], rows: Sequence[Row]
+) -> dict[str, bool]:
+    trials = [row.trial for row in rows]
+    stages = frozenset().union(*(emulated_stages(suite, each, trials) for each in candidates))
     return {metric_id: is_emulated(metric_id, stages) for metric_id in METRICS}
 
 
@@ -194,7 +199,7 @@ def side_of_candidates(
         rows=tuple(found),
         strata=tuple(strata),
         blocks=_blocks(found, strata),
-        emulated=_emulated(suite, members),
+        emulated=_emulated(suite, members, found),
         wer_limit=suite.wer_limit,
     )
 
@@ -208,7 +213,7 @@ def side_of_run(run: MeasuredRun, name: str, rows: tuple[Row, ...]) -> Side:
         rows=rows,
         strata=strata,
         blocks=_blocks(rows, strata),
-        emulated=_emulated(run.suite, members),
+        emulated=_emulated(run.suite, members, rows),
         wer_limit=run.suite.wer_limit,
     )
 

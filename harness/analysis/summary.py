@@ -199,13 +199,29 @@ class RunSummary:
     confidence: float
 
 
-def emulated_stages(suite: Suite, candidate: Candidate) -> frozenset[Stage]:
-    """Return the stages of a candidate that run through the gateway."""
-    if suite.via is not Via.GATEWAY:
-        return frozenset()
+def emulated_stages(
+    suite: Suite, candidate: Candidate, trials: Iterable[Trial | FailedTrial]
+) -> frozenset[Stage]:
+    """Return the stages of a candidate that a gateway answered.
+
+    Those of the suite's own candidates are all led to it, or none. A user's own agent has its own
+    clients: what counts is where they connected to, as its trials tell, whatever ``via`` says.
+
+    Args:
+        suite: the run's plan.
+        candidate: of the suite.
+        trials: of the run; those of other candidates do not matter.
+    """
     stages = (Stage.STT, Stage.LLM, Stage.TTS)
     if candidate.agent is not None:
-        return frozenset(stages)
+        mine = (each.emulated for each in trials if each.key.candidate == candidate.name)
+        known = [each for each in mine if each is not None]
+        if known:
+            return frozenset().union(*known)
+        # Nobody watched: a run of an earlier version, or without a trial.
+        return frozenset(stages if suite.via is Via.GATEWAY else ())
+    if suite.via is not Via.GATEWAY:
+        return frozenset()
     return frozenset(stage for stage in stages if candidate.stage(stage) is not None)
 
 
@@ -259,7 +275,9 @@ def _candidate(
     undisturbed = [measured[id(trial)] for trial in chosen.undisturbed]
     everything = list(measured.values())
     candidate = next((each for each in suite.candidates if each.name == name), None)
-    emulated = frozenset[Stage]() if candidate is None else emulated_stages(suite, candidate)
+    emulated = (
+        frozenset[Stage]() if candidate is None else emulated_stages(suite, candidate, trials)
+    )
     falls = [
         fall
         for row in main

@@ -208,7 +208,7 @@ def _judge_one(
         reference = f"baseline {baseline.name}"
     stages = frozenset().union(
         *(
-            emulated_stages(run.suite, each)
+            emulated_stages(run.suite, each, run.trials)
             for each in run.suite.candidates
             if each.name in {name, budget.reference}
         )

@@ -74,7 +74,9 @@ def run_data(
     ended = dict(status.get("ended", {}))
     git = starts[-1].get("git") if starts else None
     facts = RunFacts(
-        emulated={each.name: emulated_stages(plan.suite, each) for each in plan.suite.candidates},
+        emulated={
+            each.name: emulated_stages(plan.suite, each, trials) for each in plan.suite.candidates
+        },
         git_dirty=git.get("dirty") if git else None,
         synthetic=any(each.synthetic for each in plan.datasets),
         skipped=tuple(line for each in plan.datasets for line in each.skipped),

@@ -151,6 +151,8 @@ class Performance:
         source: the caller's microphone.
         sink: the caller's ear.
         origin_ns: when the recording's first sample is due; the trial's begin until that is known.
+        emulated: the stages of a user's own agent that a gateway answered; None for candidates of
+            the suite's own.
     """
 
     key: TrialKey
@@ -161,6 +163,7 @@ class Performance:
     source: PacedInput
     sink: PlayoutClock
     origin_ns: int
+    emulated: frozenset[Stage] | None = None
 
     @property
     def barge_in(self) -> PlayableBargeIn | None:
@@ -324,6 +327,7 @@ class Base:
             "turns": turns,
             "health": health(source.lateness, self._watch, started, ended),
             "cold": cold,
+            "emulated": performance.emulated,
         }
         if failure is not None:
             return FailedTrial(failure=failure, **common), reply

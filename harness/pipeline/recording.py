@@ -225,6 +225,8 @@ class Recorder:
         planned_overlap: what is to be said over the reply, if anything.
         overlapped: what was said over it.
         uploads: the requests of an STT that takes whole stretches of speech over HTTP.
+        connected: (stage, where known; address) of each connection that was opened; None where
+            nobody asked for it.
         stretches: (instant, seconds of audio) of each stretch that was handed to such an STT.
         retries: errors of an STT after which livekit asked again.
     """
@@ -251,6 +253,7 @@ class Recorder:
         self.received: dict[int, Stamp] = {}
         self.sockets: list[Exchange] = []
         self.uploads: list[Exchange] = []
+        self.connected: list[tuple[Stage | None, tuple[str, int]]] | None = None
         self.detectors: list[Exchange] = []
         self.detector = ""
         self.fell_back = ""

@@ -7,6 +7,7 @@ two runs livekit's own pipeline with the suite's options.
 
 import asyncio
 import contextlib
+import functools
 import importlib
 import inspect
 import time
@@ -27,6 +28,7 @@ from harness.domain.suite import (
 from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import Failure, FailureKind, Turn
 from harness.errors import ConfigurationError
+from harness.pipeline.addresses import GatewayFinder, watch_connections
 from harness.pipeline.clients import connect_options
 from harness.pipeline.interruption import Detector, probe_interruption
 from harness.pipeline.overlap import speak_over
@@ -114,6 +116,10 @@ class SessionPerformer(Base):
     _history: llm.ChatContext | None = None
     """What has been said in earlier trials, where the suite lets the context grow."""
     _detector: Detector | None = None
+
+    @functools.cached_property
+    def _finder(self) -> GatewayFinder:
+        return GatewayFinder(self._place.gateway)
 
     async def aclose(self) -> None:
         """Close the clients, and the way to the detector of interruptions."""
@@ -210,6 +216,9 @@ class SessionPerformer(Base):
         try:
             asked = self._ask_detector(performance.candidate)
             recorder.planned_overlap = performance.barge_in
+            if performance.candidate.agent is not None:
+                watch_connections()
+                recorder.connected = []
             session, agent = await self._make(performance.candidate)
             self._listen(session, recorder)
             recorder.text_transforms = known_transforms(session.options.tts_text_transforms)
@@ -246,6 +255,8 @@ class SessionPerformer(Base):
                 with contextlib.suppress(Exception):
                     async with asyncio.timeout(5):
                         await session.aclose()
+            if recorder.connected is not None:
+                performance.emulated = await self._finder.stages(recorder)
         return failure
 
     def _listen(self, session: voice.AgentSession[Any], recorder: Recorder) -> None:

@@ -276,16 +276,33 @@ class TestEmulated:
     def test_by_suite(self) -> None:
         """The gateway emulates every stage of a candidate, live none."""
         suite = make_suite("a")
-        assert emulated_stages(suite, suite.candidates[0]) == {Stage.STT, Stage.LLM, Stage.TTS}
+        assert emulated_stages(suite, suite.candidates[0], ()) == {Stage.STT, Stage.LLM, Stage.TTS}
         live = replace(suite, via=Via.LIVE)
-        assert emulated_stages(live, live.candidates[0]) == frozenset()
+        assert emulated_stages(live, live.candidates[0], ()) == frozenset()
         part = Candidate(name="llm only", llm=StageSettings(provider="openai"))
-        assert emulated_stages(suite, part) == {Stage.LLM}
+        assert emulated_stages(suite, part, ()) == {Stage.LLM}
         agent = Candidate(name="mine", agent="my:agent")
-        assert emulated_stages(suite, agent) == {Stage.STT, Stage.LLM, Stage.TTS}
+        assert emulated_stages(suite, agent, ()) == {Stage.STT, Stage.LLM, Stage.TTS}
         metrics = of_a(tuple(alone(3))).metrics
         assert all(each.emulated for each in metrics.values())
         assert not any(each.emulated for each in of_a(tuple(alone(3)), live).metrics.values())
+
+    def test_an_agent_of_one_s_own(self) -> None:
+        """What a gateway answered of a user's agent is EMULATED, and nothing else, via or not."""
+        agent = Candidate(name="mine", agent="module:make")
+        for via in (Via.GATEWAY, Via.LIVE):
+            suite = replace(make_suite("a"), candidates=(agent,), via=via)
+            base = make_trial(Script(), candidate="mine")
+
+            def told(*stages: frozenset[Stage], base: Trial = base) -> list[Trial]:
+                return [replace(base, emulated=each) for each in stages]
+
+            live = told(frozenset(), frozenset())
+            assert emulated_stages(suite, agent, live) == frozenset()
+            mixed = told(frozenset(), frozenset({Stage.LLM}))
+            assert emulated_stages(suite, agent, mixed) == {Stage.LLM}
+            others = [replace(each, key=replace(each.key, candidate="other")) for each in mixed]
+            assert Stage.LLM not in emulated_stages(suite, agent, [*live, *others])
 
 
 class TestBeside:

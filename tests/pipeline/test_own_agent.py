@@ -77,6 +77,8 @@ async def test_the_example_without_a_tool(at_gateway: tuple[str, str]) -> None:
     assert isinstance(trial, Trial), trial.failure
     chats = [each for each in trial.turns[0].requests if each.stage is Stage.LLM]
     assert [each.cause for each in chats] == [Cause.TURN]
+    # Its clients are its own, and still it is known that a gateway answered them.
+    assert trial.emulated == {Stage.STT, Stage.LLM, Stage.TTS}
 
 
 def raises() -> Any:
