@@ -398,3 +398,14 @@ def test_the_same_failure(tiny: Path) -> None:
 
 
 BROKEN = 'llm = { provider = "openadapter", profile = "fault-llm-server-error" }'
+
+
+def test_a_providers_page(tmp_path: Path) -> None:
+    """The list says what each can do and reads; a provider's page has its models and options."""
+    listed = turnbench("providers", cwd=tmp_path, check=True, OPENADAPTER_TTS_VOICE="nova").stdout
+    assert "OPENADAPTER_TTS_VOICE  voice of the tts (nova)" in listed
+    assert listed.count("stt  ") == listed.count("tts  ") == 5
+    page = turnbench("providers", "livekit", cwd=tmp_path, check=True).stdout
+    assert "zai/glm-5.1" in page
+    assert "deepgram/flux-general …: detect_language, eager_eot_threshold" in page
+    assert all(len(line) <= 100 or " " not in line.strip() for line in page.splitlines())

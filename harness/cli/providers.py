@@ -3,6 +3,8 @@
 import argparse
 import json
 import os
+import textwrap
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -54,15 +56,60 @@ def _print(spec: ProviderSpec, *, full: bool) -> None:
     state = f"needs {', '.join(missing)}" if missing else "ready"
     print(f"{spec.name}  {spec.title}: {', '.join(stage.value for stage in spec.stages)}; {state}")
     if spec.note:
-        print(f"  {spec.note}")
-    for key in provider_keys(spec.name, spec.stages):
-        print(f"  {key.name:24} {_key_text(key)}")
+        _wrap(spec.note, "  ", "  ")
+    for stage, stage_spec in spec.stages.items():
+        _wrap(f"{stage_spec.does} ({_offer(stage_spec)})", f"  {stage.value}  ", "       ")
+    variables = [(key.name, _key_text(key)) for key in provider_keys(spec.name, spec.stages)]
+    variables += [(name, _choice_text(name, what)) for name, what in _choices(spec)]
+    width = max((len(name) for name, _ in variables), default=0)
+    for name, text in variables:
+        print(f"  {name:{width}}  {text}")
     if not full:
         return
     for stage, stage_spec in spec.stages.items():
         print(f"  [{stage.value}]")
         for name, text in _stage_lines(stage_spec):
-            print(f"    {name:10} {text}")
+            _wrap(text, f"    {name:10} ", " " * 15)
+
+
+def _wrap(text: str, first: str, rest: str) -> None:
+    """Print a text within 100 columns; nothing that a user may copy is broken."""
+    print(
+        textwrap.fill(
+            text,
+            100,
+            initial_indent=first,
+            subsequent_indent=rest,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    )
+
+
+def _offer(spec: StageSpec) -> str:
+    """Say what there is to choose from, in a few words."""
+    more = len(spec.models) - 1
+    found = [f"{spec.default_model} and {more} more" if more > 0 else str(spec.default_model)]
+    if spec.voices:
+        found.append(f"{len(spec.voices)} voices")
+    return ", ".join(found)
+
+
+def _choices(spec: ProviderSpec) -> list[tuple[str, str]]:
+    """Return the variables that name a model or a voice where a suite names none."""
+    found = []
+    for stage, each in spec.stages.items():
+        for name, what in (
+            (each.model_variable, f"model of the {stage.value}"),
+            (each.voice_variable, f"voice of the {stage.value}"),
+        ):
+            if name is not None:
+                found.append((name, what))
+    return found
+
+
+def _choice_text(name: str, what: str) -> str:
+    return f"{what} ({os.environ[name]})" if _is_set(name) else f"{what} (not set)"
 
 
 def _key_text(key: EnvironmentKey) -> str:
@@ -91,6 +138,25 @@ def _stage_lines(spec: StageSpec) -> list[tuple[str, str]]:
     if spec.options:
         options = ", ".join(f"{name} ({kind})" for name, kind in spec.options.items())
         lines.append(("options", options))
+    if spec.extra_options is not None:
+        lines += _extra_lines(spec)
+    return lines
+
+
+def _extra_lines(spec: StageSpec) -> list[tuple[str, str]]:
+    """Return what ``extra`` may hold, for the models of which that is known."""
+    assert spec.extra_options is not None
+    users: dict[frozenset[str], list[str]] = {}
+    for model in spec.models:
+        known = spec.extra_options(model)
+        if known is not None:
+            users.setdefault(known, []).append(model)
+    vendors = Counter(models[0].partition("/")[0] for models in users.values())
+    lines = []
+    for known, models in users.items():
+        vendor = models[0].partition("/")[0]
+        whose = "all" if len(users) == 1 else vendor if vendors[vendor] == 1 else f"{models[0]} …"
+        lines.append(("extra", f"{whose}: {', '.join(sorted(known))}"))
     return lines
 
 
@@ -113,8 +179,12 @@ def _document(spec: ProviderSpec) -> dict[str, Any]:
             }
             for key in provider_keys(spec.name, spec.stages)
         ],
+        "choices": [
+            {"name": name, "purpose": what, "set": _is_set(name)} for name, what in _choices(spec)
+        ],
         "stages": {
             stage.value: {
+                "does": each.does,
                 "default_model": each.default_model,
                 "models": list(each.models),
                 "default_voice": each.default_voice,

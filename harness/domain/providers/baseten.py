@@ -52,6 +52,7 @@ SPEC: Final = ProviderSpec(
     stages=MappingProxyType(
         {
             Stage.STT: StageSpec(
+                does="streams; partial transcripts on a timer",
                 default_model="whisper",
                 models=("whisper", "qwen3-asr"),
                 options=MappingProxyType(
@@ -74,6 +75,7 @@ SPEC: Final = ProviderSpec(
                 keys_for=_deployment_keys,
             ),
             Stage.LLM: StageSpec(
+                does="streams; tools",
                 default_model="moonshotai/Kimi-K2-Instruct",
                 models=(
                     "deepseek-ai/DeepSeek-R1",
@@ -88,6 +90,7 @@ SPEC: Final = ProviderSpec(
                 options=MappingProxyType({"base_url": "str", **CHAT_OPTIONS}),
             ),
             Stage.TTS: StageSpec(
+                does="a socket for each reply, the text as it comes; over HTTP by sentences",
                 default_model="orpheus",
                 default_voice="tara",
                 models=("orpheus", "qwen3-tts"),

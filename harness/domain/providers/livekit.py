@@ -65,6 +65,7 @@ SPEC: Final = ProviderSpec(
     stages=MappingProxyType(
         {
             Stage.STT: StageSpec(
+                does="streams; interim and preflight transcripts where the vendor has them",
                 default_model="deepgram/nova-3",
                 models=(
                     "assemblyai/u3-rt-pro",
@@ -96,6 +97,7 @@ SPEC: Final = ProviderSpec(
                 options=_OPTIONS,
             ),
             Stage.LLM: StageSpec(
+                does="streams; tools",
                 default_model="moonshotai/kimi-k2.6",
                 models=(
                     "deepseek-ai/deepseek-v3",
@@ -155,6 +157,7 @@ SPEC: Final = ProviderSpec(
                 ),
             ),
             Stage.TTS: StageSpec(
+                does="one socket, the text by sentences; times of words where the vendor has them",
                 default_model="cartesia/sonic-3",
                 models=(
                     "cartesia/sonic",

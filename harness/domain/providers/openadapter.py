@@ -75,6 +75,7 @@ SPEC: Final = ProviderSpec(
     stages=MappingProxyType(
         {
             Stage.STT: StageSpec(
+                does="Parakeet streams, finals alone; Whisper hears whole utterances over REST",
                 default_model="nvidia/parakeet-tdt-0.6b-v2",
                 models=(
                     "nvidia/parakeet-tdt-0.6b-v2",
@@ -96,6 +97,7 @@ SPEC: Final = ProviderSpec(
                 keys_for=_hearing_keys,
             ),
             Stage.LLM: StageSpec(
+                does="streams; tools",
                 default_model="Kimi-K2.5",
                 model_variable="OPENADAPTER_LLM_MODEL",
                 models=("Kimi-K2.5", "GLM-5.2", "GLM-5.1", "GLM-5"),
@@ -103,6 +105,7 @@ SPEC: Final = ProviderSpec(
                 keys=(_KEY,),
             ),
             Stage.TTS: StageSpec(
+                does="each sentence a request, its audio streamed",
                 default_model="tts-1",
                 model_variable="OPENADAPTER_TTS_MODEL",
                 voice_variable="OPENADAPTER_TTS_VOICE",

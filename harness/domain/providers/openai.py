@@ -62,6 +62,7 @@ SPEC: Final = ProviderSpec(
     stages=MappingProxyType(
         {
             Stage.STT: StageSpec(
+                does="hears whole utterances over REST; streams with realtime = true",
                 keys=(_KEY,),
                 keys_for=_keys,
                 default_model="gpt-4o-mini-transcribe",
@@ -82,6 +83,7 @@ SPEC: Final = ProviderSpec(
                 ),
             ),
             Stage.LLM: StageSpec(
+                does="streams; tools",
                 keys=(_KEY,),
                 keys_for=_keys,
                 default_model="gpt-4.1-mini",
@@ -90,6 +92,7 @@ SPEC: Final = ProviderSpec(
                 ),
             ),
             Stage.TTS: StageSpec(
+                does="each sentence a request, its audio streamed",
                 keys=(_KEY,),
                 keys_for=_keys,
                 default_model="tts-1",

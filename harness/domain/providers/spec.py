@@ -44,6 +44,7 @@ class StageSpec:
     """One stage that a provider offers.
 
     Attributes:
+        does: how it works, in a few words: what streams, and what waits for what.
         default_model: used where neither the suite nor the environment names one.
         model_variable: the environment variable that names the model.
         voice_variable: the environment variable that names the voice.
@@ -59,6 +60,7 @@ class StageSpec:
             whether each is required; None where all do as they stand.
     """
 
+    does: str
     default_model: str | None
     model_variable: str | None = None
     voice_variable: str | None = None

@@ -39,6 +39,7 @@ SPEC: Final = ProviderSpec(
     stages=MappingProxyType(
         {
             Stage.STT: StageSpec(
+                does="hears whole utterances; the answer is streamed",
                 default_model="auto",
                 models=("auto",),
                 options=MappingProxyType(
@@ -46,6 +47,7 @@ SPEC: Final = ProviderSpec(
                 ),
             ),
             Stage.LLM: StageSpec(
+                does="streams; tools; all at once with buffered = true",
                 default_model="auto",
                 models=("auto",),
                 options=MappingProxyType(
@@ -61,6 +63,7 @@ SPEC: Final = ProviderSpec(
                 ),
             ),
             Stage.TTS: StageSpec(
+                does="each sentence a request, its audio streamed",
                 default_model="auto",
                 models=("auto",),
                 options=MappingProxyType(
