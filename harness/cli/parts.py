@@ -54,12 +54,25 @@ def write_gateway_manifest(
                 "id": name,
                 "audio": str(readable_audio(path.parent, dataset, utterance).resolve()),
                 "text": utterance.text or "",
+                **_bounds(utterance),
             },
             ensure_ascii=False,
         )
         for name, (dataset, utterance) in utterances.items()
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogatepass")
+
+
+def _bounds(utterance: Utterance) -> dict[str, float]:
+    """Return where the words lie, which noise around them would blur."""
+    return {
+        name: value / 1e9
+        for name, value in (
+            ("speech_start_s", utterance.speech_start_ns),
+            ("speech_end_s", utterance.speech_end_ns),
+        )
+        if value is not None
+    }
 
 
 @contextlib.contextmanager

@@ -67,6 +67,8 @@ _STATE_STYLES = {
     CellState.MISSING: "dim",
 }
 EMULATED = "black on yellow"
+_SLIVER_NS = 10_000
+"""Shorter parts are told of in one line: no stamp is that exact."""
 
 
 def _safe(text: str, style: str = "") -> Text:
@@ -318,7 +320,10 @@ def _turn(turn: TurnView, width: int) -> Table:
     table.add_column("")
     edges = [edge for bar in turn.bars for edge in (bar.start_ns, bar.end_ns)]
     low, high = min([0, *edges]), max([1, *edges])
+    slivers = [bar for bar in turn.bars if abs(bar.end_ns - bar.start_ns) < _SLIVER_NS]
     for bar in turn.bars:
+        if bar in slivers:
+            continue
         start, end = sorted((bar.start_ns, bar.end_ns))
         first = min(width - 1, round((start - low) / (high - low) * width))
         cells = max(1, round((end - low) / (high - low) * width) - first)
@@ -330,6 +335,12 @@ def _turn(turn: TurnView, width: int) -> Table:
             milliseconds(bar.end_ns - bar.start_ns),
             Text(" " * first).append(_KIND_SIGNS[bar.kind] * cells, style=style),
         )
+    if slivers:
+        # The parts sum to the response, these included.
+        parts = f"{len(slivers)} part{'' if len(slivers) == 1 else 's'}"
+        whole = sum(bar.end_ns - bar.start_ns for bar in slivers)
+        limit = milliseconds(_SLIVER_NS, digits=2)
+        table.add_row(f"below {limit}, {parts}", "", "", milliseconds(whole), Text(), style="dim")
     return table
 
 

@@ -62,6 +62,15 @@ class TestBands:
             assert match.utterance == number
             assert match.offset == pytest.approx(-4960, abs=320)
 
+    @pytest.mark.parametrize("order", [1, -1], ids=["whole-first", "cut-first"])
+    def test_of_like_recordings_the_one_that_holds_more_is_found(self, order: int) -> None:
+        """A copy that was cut short does not stand for the whole, as like as it is."""
+        whole = _RECORDINGS[0]
+        copies = [whole, whole[: len(whole) * 7 // 10]][::order]
+        match = BandIndex(copies).find(_through_telephone(np.concatenate((silence(0.3), whole))))
+        assert match is not None
+        assert len(copies[match.utterance]) == len(whole)
+
     def test_noise_and_silence_are_like_nothing(self) -> None:
         """What is no recording is not taken for one."""
         index = BandIndex(_RECORDINGS)

@@ -65,6 +65,22 @@ def test_replies_are_cut_to_sentences() -> None:
     assert _say("what's the weather in Rome", max_sentences=1).count(".") <= 1
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("Wake me up at six o'clock.", "set for six o'clock."),
+        ("wake me at six o clock", "set for six o clock."),
+        ("set an alarm for 7 a.m. please", "set for 7 a.m."),
+        ("set an alarm for 7:30 pm", "set for 7:30 pm."),
+        ("remind me to pay the bill of $3.50 tomorrow", "pay the bill of $3.50."),
+        ("remind me to call Dr. Lee", "call dr. lee."),
+    ],
+)
+def test_a_point_or_an_apostrophe_within_words_ends_nothing(said: str, told: str) -> None:
+    """Times, amounts and titles stand whole in the reply, however short it is cut."""
+    assert told in _say(said, max_sentences=1)
+
+
 _WEATHER = {
     "type": "function",
     "function": {

@@ -82,6 +82,24 @@ def test_show_draws_the_turn() -> None:
     assert text.index("speech_end") < text.index("first_audible")
 
 
+def test_show_tells_slivers_in_one_line() -> None:
+    """Parts below the stamps' own exactness are counted and summed, and have no line each."""
+    trial = next(each for each in VIEW.trials if each.turns[0].bars)
+    turn = trial.turns[0]
+    end = turn.bars[-1].end_ns
+    slivers = tuple(
+        turn.bars[-1]._replace(label=f"sliver {number}", start_ns=end + start, end_ns=end + stop)
+        for number, (start, stop) in enumerate(((0, 900), (900, 3_000), (3_000, 12_999)))
+    )
+    text = rendered(
+        show_trial(VIEW, replace(trial, turns=(replace(turn, bars=(*turn.bars, *slivers)),)))
+    )
+    assert "sliver" not in text
+    line = next(each for each in text.splitlines() if "below 0.01" in each)
+    assert "3 parts" in line
+    assert "0.013" in line
+
+
 def test_show_moves_no_cursor() -> None:
     """A provider's escape sequence and markup reach the terminal as visible text."""
     trial = VIEW.trials[4]

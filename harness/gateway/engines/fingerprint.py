@@ -29,6 +29,8 @@ _WINDOW = 400
 _FFT = 512
 _BANDS = 14
 _MIN_SCORE = 0.55
+# Scores of one recording's copies differ by less.
+_ALIKE = 0.02
 _MIN_FRAMES = 15
 
 
@@ -126,18 +128,26 @@ class BandIndex:
         self._courses = [_bands(samples) for samples in recordings]
 
     def find(self, samples: Samples) -> Match | None:
-        """Return the best correlated recording and offset (to 10 ms), or None if none is like."""
+        """Return the best correlated recording and offset (to 10 ms), or None if none is like.
+
+        Of recordings that are as good as equally like it, such as copies of one that were cut or
+        converted, the one that holds most of what was heard.
+        """
         heard = _bands(samples)
         if len(heard) < _MIN_FRAMES or not np.any(heard):
             return None
-        best: Match | None = None
+        found: list[tuple[int, Match]] = []
         for number, course in enumerate(self._courses):
             if len(course) < _MIN_FRAMES:
                 continue
             lag, score = _correlate(heard, course)
-            if score >= _MIN_SCORE and (best is None or score > best.score):
-                best = Match(utterance=number, offset=lag * _HOP, score=score, method="bands")
-        return best
+            if score >= _MIN_SCORE:
+                held = min(lag + len(heard), len(course)) - max(lag, 0)
+                match = Match(utterance=number, offset=lag * _HOP, score=score, method="bands")
+                found.append((held, match))
+        best = max((match.score for _, match in found), default=0.0)
+        alike = [each for each in found if each[1].score >= best - _ALIKE]
+        return max(alike, key=lambda each: (each[0], each[1].score))[1] if alike else None
 
 
 def _correlate(

@@ -68,7 +68,8 @@ _INTENTS: Final[tuple[_Intent, ...]] = (
         "alarm wake",
         "Your alarm is set for {detail}. Sleep well, and I will wake you then.",
         "I have set the alarm. Would you like it every day?",
-        detail=r"\b(?:for|at|to) ((?:\d+|[a-z]+)(?::\d\d)?(?: [a-z]+)?(?: (?:am|pm|a m|p m))?)",
+        detail=r"\b(?:for|at|to) ((?:\d+|[a-z]+)(?::\d\d)?"
+        r"(?: o['’]? ?clock\b| (?![ap]\b)[a-z]+\b(?!['’]))?(?: [ap]\.? ?m\b)?)",
     ),
     _intent(
         "remind reminder reminders",
@@ -206,7 +207,11 @@ _THOUGHTS: Final = (
 )
 _NONSENSE: Final = ("flom", "grendle", "izzit", "korpa", "mulvane", "quob", "snerrit", "trallow")
 
-_SENTENCE = re.compile(r"[^.!?]*[.!?]+(?:\s+|$)|[^.!?]+$")
+# A point ends no sentence within a number, nor after "a.m." and titles.
+_SENTENCE = re.compile(
+    r".+?(?:(?<!\b[a-z]\.[a-z])(?<!\b[dm]r)(?<!\bmrs)(?<!\bms)(?<!\bst)[.!?]+(?=\s|$)\s*|$)",
+    re.IGNORECASE | re.DOTALL,
+)
 _PIECE = re.compile(r"\s*[A-Za-z]+|\s*\d{1,3}|\s*[^\sA-Za-z\d]")
 _LONG = 7
 
