@@ -20,6 +20,7 @@ from livekit.agents import NOT_GIVEN, inference, voice
 from harness.domain.suite import InterruptionSettings, StageSettings
 from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import Arrival, Cause, Failure, FailureKind, Request
+from harness.pipeline.bodies import scalars
 from harness.pipeline.place import Place
 from harness.pipeline.providers.livekit_inference import account
 from harness.pipeline.recording import Exchange, Message, Recorder, Sent, Stamp, stamp
@@ -178,8 +179,9 @@ def _windows(
         facts["truth_id"] = exchange.request_id
     for message in exchange.messages:
         created = json_object(message.data) or {}
-        if created.get("type") == "session.created" and "default_threshold" in created:
-            facts["default_threshold"] = created["default_threshold"]
+        if created.get("type") == "session.created":
+            told = scalars({"default_threshold": created.get("default_threshold")})
+            facts |= {key: value for key, value in told.items() if _is_number(value)}
     failure = _failure(exchange, redact)
     verdicts = _verdicts(exchange)
     sends = [
@@ -229,11 +231,17 @@ def _with(request: Request, changes: Mapping[str, Any]) -> Request:
 def _verdicts(exchange: Exchange) -> dict[int, tuple[Message, dict[str, Any]]]:
     found: dict[int, tuple[Message, dict[str, Any]]] = {}
     for message in exchange.messages:
-        said = json_object(message.data) or {}
+        # livekit reads messages of text alone.
+        said = (json_object(message.data) if isinstance(message.data, str) else None) or {}
         created_at = said.get("created_at")
-        if said.get("type") in _VERDICTS and type(created_at) is int:
+        if str(said.get("type")) in _VERDICTS and type(created_at) is int:
             found.setdefault(created_at, (message, said))
     return found
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a message's value is a number that a file can hold."""
+    return type(value) in (int, float) and bool(scalars({"": value}))
 
 
 def _window(
@@ -252,12 +260,10 @@ def _window(
         stamps[Mark.VERDICT_RECEIVED] = max(message.at, sent.at, key=lambda at: at.ns)
         own["verdict"] = _VERDICTS[said["type"]]
         for key in ("prediction_duration", "probability"):
-            if isinstance(said.get(key), int | float):
+            if _is_number(said.get(key)):
                 own[key] = said[key]
         probabilities = said.get("probabilities")
-        if isinstance(probabilities, list) and all(
-            isinstance(each, int | float) for each in probabilities
-        ):
+        if isinstance(probabilities, list) and all(map(_is_number, probabilities)):
             own["probability_max"] = max(probabilities, default=0.0)
         arrivals = (Arrival(received_ns=message.at.ns, at_ns=None),)
     return Request(

@@ -15,6 +15,7 @@ from harness.clock import Work
 from harness.domain.suite import SessionOptions, Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import Failure, FailureKind
+from harness.pipeline.interruption import judge_requests
 from harness.pipeline.listening import join_transcripts, listen_request
 from harness.pipeline.place import Place
 from harness.pipeline.providers import make_client
@@ -190,6 +191,53 @@ async def test_an_answer_from_before_its_question(voice: Voice) -> None:
     assert failure is not None
     assert failure.kind is FailureKind.MALFORMED
     assert "before its text was sent" in failure.message
+
+
+def test_damaged_verdicts() -> None:
+    """A window has a verdict only if a message of the detector names it, after it was sent."""
+    rng = random.Random(23)
+    damages = judged = 0
+    while damages < ROUNDS:
+        windows = [rng.randrange(1, 1 << 62) for _ in range(3)]
+        told: list[dict[str, Any]] = [
+            {"type": "session.created", "default_threshold": 0.5},
+            *(
+                {
+                    "type": rng.choice(("inference_done", "bargein_detected")),
+                    "created_at": window,
+                    "prediction_duration": 0.02,
+                    "probabilities": [0.1, 0.9],
+                }
+                for window in windows
+            ),
+            {"type": "session.closed"},
+        ]
+        acts, count = damaged([Said(json.dumps(each).encode()) for each in told], rng)
+        damages += count
+        exchange = Exchange(url="ws://x", opened=_at(0), status=101)
+        exchange.sends = [
+            Sent(_at(10 + number), window.to_bytes(8, "little") + bytes(64))
+            for number, window in enumerate(windows)
+        ]
+        got = _received(acts, exchange, 100)
+        recorder = Recorder()
+        recorder.detectors.append(exchange)
+        recorder.fell_back = rng.choice(("", "lost"))
+        found = judge_requests(recorder, _plain)
+        assert len(found) == len(windows)
+        named = [loads(each.data) for each in got if each.text]
+        for window, request in zip(windows, found, strict=True):
+            json.dumps(dict(request.facts), allow_nan=False)
+            if "verdict" not in request.facts:
+                continue
+            judged += 1
+            assert any(
+                each is not None
+                and each.get("created_at") == window
+                and each.get("type") in ("inference_done", "bargein_detected")
+                for each in named
+            )
+    assert judged > 0.2 * ROUNDS
 
 
 async def test_audio_of_two_sessions() -> None:
