@@ -81,6 +81,8 @@ def detectable_text(metric: str, change: Change | RateChange) -> str:
         if math.isinf(change.detectable):
             return "none at all"
         return f"{decimal(change.detectable * 100, 1)} points"
+    if change.deviation == 0.0:
+        return "no spread to tell"
     if math.isinf(change.detectable_ratio):
         return "none at all"
     more = "slower" if METRICS[metric].unit in {"ms", "tokens/s"} else "more"
@@ -89,6 +91,8 @@ def detectable_text(metric: str, change: Change | RateChange) -> str:
 
 def _seen(metric: str, change: Change | RateChange) -> str:
     """Return what an undetected difference leaves open, as the end of a sentence."""
+    if isinstance(change, Change) and change.deviation == 0.0:
+        return "the two sides show no spread to tell one by"
     largest = change.detectable if isinstance(change, RateChange) else change.detectable_ratio
     if math.isinf(largest):
         return "this run is too small to see any"
