@@ -16,7 +16,7 @@ from harness.analysis.comparable import MeasuredRun
 from harness.analysis.comparison import Comparison, compare_runs, compare_within
 from harness.analysis.pareto import Contender, Standing, pareto
 from harness.analysis.standings import CorrectTurns, contenders, correct_turns, leading_latency
-from harness.analysis.summary import summarise
+from harness.analysis.summary import RunSummary, summarise
 from harness.cli.console import make_console, safe
 from harness.cli.measured import measured_run
 from harness.domain.suite import Driver, Via
@@ -99,8 +99,9 @@ class _Decided:
     emulated: bool
 
     @classmethod
-    def of(cls, run: MeasuredRun) -> "_Decided":
-        summary = summarise(run.trials, run.utterances, run.suite)
+    def of(cls, run: MeasuredRun, summary: RunSummary | None = None) -> "_Decided":
+        if summary is None:
+            summary = summarise(run.trials, run.utterances, run.suite)
         latency = leading_latency(summary)
         found = () if latency is None else contenders(summary, latency=latency)
         try:
@@ -130,9 +131,16 @@ class _Decided:
         return tuple(found)
 
 
-def decision_tables(run: MeasuredRun) -> tuple[PlainTable, ...]:
-    """Return the candidates' standings, and predicted combinations against those really run."""
-    return _Decided.of(run).tables()
+def decision_tables(
+    run: MeasuredRun, *, summary: RunSummary | None = None
+) -> tuple[PlainTable, ...]:
+    """Return the candidates' standings, and predicted combinations against those really run.
+
+    Args:
+        run: with several candidates.
+        summary: of the same trials, where it is known already.
+    """
+    return _Decided.of(run, summary).tables()
 
 
 def _print(found: Comparison) -> None:

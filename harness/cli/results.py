@@ -2,16 +2,17 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 from harness.analysis.attribution import waterfall
-from harness.analysis.comparison import By, Comparison, compare_within
+from harness.analysis.comparison import By
 from harness.analysis.disturbance import disturbance
 from harness.analysis.metrics import Missing, transcript_text
 from harness.cli.console import make_console, safe
-from harness.cli.measured import measured_run
-from harness.cli.run_view import view_of
+from harness.cli.run_view import report_view, view_of
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
 from harness.report.charts import draw_charts
@@ -28,7 +29,7 @@ from harness.report.terminal import (
     time_table,
 )
 from harness.report.trace import render_trace
-from harness.report.view import PlainTable, ReportView, VerdictView
+from harness.report.view import ReportView, VerdictView
 from harness.store.runs import Run, find_run, open_run
 from harness.store.table import nearest
 from harness.store.wire import encode_trial
@@ -36,8 +37,6 @@ from harness.store.wire import encode_trial
 __all__ = ["print_view", "report", "show", "write_html", "write_text"]
 
 _SUFFIXES = {"html": "html", "markdown": "md", "csv": "csv", "json": "json", "parquet": "parquet"}
-# Beyond so many trials a waveform is no longer looked for one by one.
-_WAVEFORMS_UP_TO = 2000
 # Key, candidate, trials, failures, word errors, and the leading metric's p50 and p95.
 _BREAKDOWN_COLUMNS = 7
 
@@ -68,8 +67,7 @@ def write_html(
     *,
     audio: bool = False,
     verdict: VerdictView | None = None,
-    comparison: Comparison | None = None,
-    extra: tuple[PlainTable, ...] = (),
+    by: By | None = None,
 ) -> tuple[Path, ReportView]:
     """Write the HTML report of a run; return its path and what it shows.
 
@@ -78,15 +76,20 @@ def write_html(
         path: where to; None is ``report.html`` in the run's folder.
         audio: embed the replies instead of linking them.
         verdict: where the run was gated.
-        comparison: shown in place of that of the run's candidates.
-        extra: further tables.
+        by: the setting that candidates are compared by.
     """
-    waveforms = len(run.plan.keys) <= _WAVEFORMS_UP_TO
-    view = view_of(run, verdict=verdict, comparison=comparison, extra=extra, waveforms=waveforms)
+    view = report_view(run, by=by, verdict=verdict)
     clips = _clips(run) if audio else {}
     target = path or run.path / "report.html"
-    write_text(target, render_html(view, prints=draw_charts(view), audio=clips))
+    base = _link_to(run.path, target.parent)
+    write_text(target, render_html(view, prints=draw_charts(view), audio=clips, audio_base=base))
     return target, view
+
+
+def _link_to(folder: Path, page: Path) -> str:
+    """Return the link from a page's folder to a run's, with its last slash; empty where equal."""
+    there = os.path.relpath(folder.resolve(), page.resolve())
+    return "" if there == "." else f"{quote(Path(there).as_posix())}/"
 
 
 def _clips(run: Run) -> dict[tuple[str, int], AudioClip]:
@@ -130,12 +133,12 @@ def report(options: argparse.Namespace) -> int:
             if chosen == "trace"
             else "report: --trial goes with --format trace"
         )
-    comparison, extra = _compared(run, options.by)
     if chosen == "html":
-        path, _ = write_html(run, output, audio=options.audio, comparison=comparison, extra=extra)
+        path, _ = write_html(run, output, audio=options.audio, by=options.by)
         print(path)
         return 0
-    view = view_of(run, comparison=comparison, extra=extra)
+    # A trace draws what the page keeps packed.
+    view = view_of(run) if chosen == "trace" else report_view(run, by=options.by)
     if chosen == "parquet":
         path = output or run.path / "trials.parquet"
         write_parquet(view, path)
@@ -148,20 +151,6 @@ def report(options: argparse.Namespace) -> int:
         write_text(output, text)
         print(output)
     return 0
-
-
-def _compared(run: Run, by: By | None) -> tuple[Comparison | None, tuple[PlainTable, ...]]:
-    """Return the comparison that was asked for, and what else the run decides."""
-    from harness.cli.compare import decision_tables
-
-    if len(run.plan.suite.candidates) < 2:
-        if by is not None:
-            raise ConfigurationError(f"report: --by {by}: {run.name} has one candidate only")
-        return None, ()
-    measured = measured_run(run)
-    if not measured.trials:
-        return None, ()
-    return (None if by is None else compare_within(measured, by=by)), decision_tables(measured)
 
 
 def _rendered(run: Run, view: ReportView, chosen: str, trial: str | None) -> str:

@@ -1,39 +1,94 @@
 """A stored run as its report shows it: what the store holds, analysed, handed to the report."""
 
 import base64
+import contextlib
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.analysis.comparison import Comparison
+from harness.analysis.collector import collector_off
+from harness.analysis.comparison import By, Comparison, compare_within
 from harness.analysis.selferror import join_truth, self_errors
-from harness.analysis.summary import emulated_stages, summarise
+from harness.analysis.summary import RunSummary, emulated_stages, summarise
 from harness.analysis.validity import RunFacts, cautions
+from harness.cli.measured import measured_run
 from harness.domain.suite import Via
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
 from harness.report.assemble import build_view
 from harness.report.inputs import RunData, peaks_of
 from harness.report.intelligibility import intelligibility_table
+from harness.report.kept import UnreadableViewError, decode_view, encode_view, packed_view
 from harness.report.verdicts import self_error_table
 from harness.report.view import PlainTable, ReportView, VerdictView
 from harness.store.audio import load_audio, to_pipeline
 from harness.store.heard_replies import read_heard
+from harness.store.kept import kept_key, read_kept, write_kept
 from harness.store.plans import RunPlan
 from harness.store.replies import read_reply
 from harness.store.runs import Run
 
-__all__ = ["run_data", "view_of"]
+__all__ = ["report_view", "run_data", "view_of"]
 
 NANOSECONDS = 1_000_000_000
 PIPELINE_RATE = 16_000
 PEAKS_FILE = "peaks.json"
+# Beyond so many trials a waveform is no longer looked for one by one.
+WAVEFORMS_UP_TO = 2000
 
 
 def _minute(stamp: str) -> str:
     """Return an ISO 8601 instant in UTC as a reader wants it: to the minute."""
     return f"{stamp[:10]} {stamp[11:16]} UTC" if len(stamp) > 16 else stamp
+
+
+def report_view(
+    run: Run, *, by: By | None = None, verdict: VerdictView | None = None
+) -> ReportView:
+    """Return what the report of a run shows, its trials' details packed.
+
+    It is kept in the run's folder: a report of the same trials, made by the same code, is read
+    there and not analysed again.
+
+    Args:
+        run: is read from its folder.
+        by: the setting that the candidates are compared by; None compares candidates.
+        verdict: where it was gated.
+
+    Raises:
+        ConfigurationError: the run cannot be compared by that setting, or is damaged.
+    """
+    key = kept_key(run, {"by": by})
+    kept = read_kept(run, key)
+    if kept is not None:
+        with contextlib.suppress(UnreadableViewError):
+            return dataclasses.replace(decode_view(kept), verdict=verdict)
+    with collector_off():
+        data = run_data(run, waveforms=len(run.plan.keys) <= WAVEFORMS_UP_TO)
+        comparison, extra = _decided(run, data.summary, by)
+        data = dataclasses.replace(data, comparison=comparison, extra=(*extra, *data.extra))
+        view = packed_view(build_view(data))
+        write_kept(run, key, encode_view(view))
+    return dataclasses.replace(view, verdict=verdict)
+
+
+def _decided(
+    run: Run, summary: RunSummary, by: By | None
+) -> tuple[Comparison | None, tuple[PlainTable, ...]]:
+    """Return the comparison that was asked for, and what else the run decides."""
+    from harness.cli.compare import decision_tables
+
+    if len(run.plan.suite.candidates) < 2:
+        if by is not None:
+            raise ConfigurationError(f"report: --by {by}: {run.name} has one candidate only")
+        return None, ()
+    measured = measured_run(run)
+    if not measured.trials:
+        return None, ()
+    found = None if by is None else compare_within(measured, by=by)
+    return found, decision_tables(measured, summary=summary)
 
 
 def view_of(
@@ -157,7 +212,7 @@ def _peaks(
 def _read_peaks(path: Path) -> dict[str, str]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from harness.analysis.attribution import Waterfall, waterfall
+from harness.analysis.collector import collector_off
 from harness.analysis.comparable import MeasuredRun
 from harness.analysis.comparison import Comparison, compare_within
 from harness.analysis.definitions import EVENTS, METRICS
@@ -20,7 +21,6 @@ from harness.domain.suite import Driver, Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial
 from harness.report.breakdowns import breakdown_tables
-from harness.report.collector import collector_off
 from harness.report.comparisons import comparison_answer, comparison_notes, comparison_views
 from harness.report.decisions import standing_text
 from harness.report.details import bars_of, trial_views

@@ -18,7 +18,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from harness.report.collector import collector_off
+from harness.analysis.collector import collector_off
 from harness.report.format import Cell, CellState, milliseconds, percent
 from harness.report.page_data import base64_of, embed_json, pack_trials, page_data
 from harness.report.view import (
@@ -304,6 +304,7 @@ def render_html(
     *,
     prints: Mapping[str, str] = MappingProxyType({}),
     audio: Mapping[tuple[str, int], AudioClip] = MappingProxyType({}),
+    audio_base: str = "",
 ) -> str:
     """Return the page.
 
@@ -313,6 +314,7 @@ def render_html(
             stand in for the interactive charts on paper and without JavaScript.
         audio: replies to embed, by trial id and index of the turn; others are linked where the
             view has a link.
+        audio_base: what comes before such a link, from the page's own folder.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
@@ -355,7 +357,7 @@ def render_html(
             css=Markup(_asset("report.css")),  # noqa: S704
             script=Markup(script),  # noqa: S704
             theme_script=Markup(theme),  # noqa: S704
-            data=embed_json(page_data(view)),
-            chunks=pack_trials(view.trials),
+            data=embed_json(page_data(view, audio_base=audio_base)),
+            chunks=[*map(Markup, view.packed)] or pack_trials(view.trials),
             audio=embed_json(clips),
         )

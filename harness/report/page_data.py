@@ -136,8 +136,13 @@ def _coordinate(cell: Cell) -> dict[str, float | None]:
     return {"v": _clean(cell.value), "l": _clean(cell.low), "h": _clean(cell.high)}
 
 
-def page_data(view: ReportView) -> dict[str, Any]:
-    """Return what the page's script reads: rows of trials, curves, pairs, points."""
+def page_data(view: ReportView, *, audio_base: str = "") -> dict[str, Any]:
+    """Return what the page's script reads: rows of trials, curves, pairs, points.
+
+    Args:
+        view: what the page shows.
+        audio_base: what comes before a reply's file in a link, from the page's own folder.
+    """
     emulated = {column.metric for column in view.distributions if column.emulated}
     return {
         "candidates": [
@@ -188,5 +193,6 @@ def page_data(view: ReportView) -> dict[str, Any]:
         ],
         "latency": view.latency_name,
         "chunk": CHUNK,
+        "audio": audio_base,
         "trials": _trial_rows(view) if view.trials else None,
     }

@@ -539,6 +539,8 @@ class ReportView:
         confidence: coverage of the intervals, as text.
         extra: further tables (composition, what-if), each complete.
         breakdowns: the trials split by condition, language or route.
+        packed: the details of the trials as the page holds them, so many to a piece; where it is
+            given, the trials themselves carry no turns.
     """
 
     title: str
@@ -570,3 +572,4 @@ class ReportView:
     extra: tuple[PlainTable, ...] = ()
     breakdowns: tuple[PlainTable, ...] = ()
     comparison_notes: tuple[str, ...] = ()
+    packed: tuple[str, ...] = ()

@@ -29,11 +29,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from harness.analysis.collector import collector_off
 from harness.domain.driver import ReplyAudio
 from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.errors import ConfigurationError
 from harness.store.environment import redact_values, secret_values, utc_now
-from harness.store.heard_replies import with_heard
+from harness.store.heard_replies import HEARD_REPLIES, with_heard
 from harness.store.plans import RunPlan, decode_plan, encode_plan
 from harness.store.replies import encode_reply
 from harness.store.wire import WireError, decode_trial, encode_trial
@@ -69,6 +70,7 @@ class Run:
     def __init__(self, path: Path, plan: RunPlan) -> None:
         self.path = path
         self.plan = plan
+        self._trials: tuple[object, tuple[Trial | FailedTrial, ...]] | None = None
 
     @property
     def name(self) -> str:
@@ -104,12 +106,18 @@ class Run:
     def trials(self) -> tuple[Trial | FailedTrial, ...]:
         """Return every stored trial in the order in which they ended.
 
-        Replies carry what a recogniser made of them later, where one was asked.
+        Replies carry what a recogniser made of them later, where one was asked. What was read is
+        kept as long as the files do not change: trials are frozen, and reading many takes seconds.
 
         Raises:
             ConfigurationError: a line before the last is damaged, or of a newer format.
         """
-        return with_heard(self.path, _read_trials(self.path / TRIALS))
+        stamps = tuple(_stamp(self.path / name) for name in (TRIALS, HEARD_REPLIES))
+        if self._trials is None or self._trials[0] != stamps:
+            # A large run makes millions of values that hold no cycle: nothing for the collector.
+            with collector_off():
+                self._trials = stamps, with_heard(self.path, _read_trials(self.path / TRIALS))
+        return self._trials[1]
 
     def missing(self) -> tuple[TrialKey, ...]:
         """Return the planned trials that have not been performed."""
@@ -117,12 +125,21 @@ class Run:
         return tuple(key for key in self.plan.keys if key.order not in done)
 
 
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes with a file's content; None where there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def _read_json(path: Path) -> Mapping[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from error
     if not isinstance(document, dict):
         raise ConfigurationError(f"{path}: not a JSON object")

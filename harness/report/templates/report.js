@@ -430,7 +430,7 @@ function turnView(turn, trial, index) {
   const box = el("div", {}, el("div", { class: "controls" }, toggle), host);
   parts.push(box);
   // A link may only lead to a file beside the page.
-  const linked = turn.r && turn.r.o && !/^([a-z][a-z0-9+.-]*:|[\\/]{2})/i.test(turn.r.o.trim()) ? turn.r.o : "";
+  const linked = turn.r && turn.r.o && !/^([a-z][a-z0-9+.-]*:|[\\/]{2})/i.test(turn.r.o.trim()) ? DATA.audio + turn.r.o : "";
   const source = AUDIO[`${trial}.${index}`] || linked;
   let player = null;
   if (source) {
