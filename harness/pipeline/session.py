@@ -397,6 +397,7 @@ class SessionPerformer(Base):
 
             def settled() -> bool:
                 if sink.stopped is not None:
+                    sink.leave()
                     # The speaker is heard out; the agent's answer to it is another turn's.
                     return time.perf_counter_ns() >= spoken.end_ns
                 return over() or stalled() or (broken() and time.perf_counter_ns() > sink.ends_ns)
@@ -419,7 +420,7 @@ class SessionPerformer(Base):
                     kind=FailureKind.TIMEOUT,
                     message=f"the reply did not end within {timeouts.playout_s:g} s",
                 )
-            sink.clear_buffer()
+        sink.leave()
         return None
 
     @staticmethod

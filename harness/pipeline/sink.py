@@ -54,6 +54,7 @@ class PlayoutClock(io.AudioOutput):
         self.interrupted = False
         self.finished = asyncio.Event()
         self.stopped: Stamp | None = None
+        self._left = False
         self._audible_ns: int | None = None
         self._segments: list[list[int]] = []
         self._total = 0
@@ -67,6 +68,9 @@ class PlayoutClock(io.AudioOutput):
         """Queue a frame for playout."""
         at = stamp()
         await super().capture_frame(frame)
+        if self._left:
+            self._open = True
+            return
         if self.rate == 0:
             self.rate = frame.sample_rate
         first_of_capture = not self._open
@@ -97,6 +101,9 @@ class PlayoutClock(io.AudioOutput):
         if not self._open:
             return
         self._open = False
+        if self._left:
+            self._report(0, interrupted=True)
+            return
         task = asyncio.create_task(self._finish(self._capture_start, self._total))
         self._playing.append(task)
         self._pending.add(task)
@@ -112,6 +119,11 @@ class PlayoutClock(io.AudioOutput):
             playback_position=samples / (self.rate or 1), interrupted=interrupted
         )
         self.finished.set()
+
+    def leave(self) -> None:
+        """Stop playout and play nothing more: nobody listens, whatever the agent still says."""
+        self.clear_buffer()
+        self._left = True
 
     def clear_buffer(self) -> None:
         """Stop playout at once."""

@@ -138,12 +138,16 @@ def missing_keys(suite: Suite, environ: Mapping[str, str] | None = None) -> tupl
         if candidate.agent is not None:
             # The user's own agent brings its own clients, and reads its own keys.
             continue
-        for stage in (Stage.STT, Stage.LLM, Stage.TTS):
-            settings = candidate.stage(stage)
+        asked = [(stage, candidate.stage(stage)) for stage in (Stage.STT, Stage.LLM, Stage.TTS)]
+        if suite.session.preset == "measure" and suite.interruption(candidate).mode == "adaptive":
+            # The detector is a service of LiveKit Inference, whoever the stages are asked of.
+            asked.append((Stage.INTERRUPTION, StageSettings(provider="livekit")))
+        for stage, settings in asked:
             if settings is None or settings.provider not in PROVIDERS:
                 continue
             own = settings.options.get("api_key_variable")
-            for key in stage_keys(settings, stage):
+            any_stage = Stage.LLM if stage is Stage.INTERRUPTION else stage
+            for key in stage_keys(settings, any_stage):
                 name = own if own and key.secret else key.name
                 given = values.get(name, "") or values.get(key.instead or "", "")
                 if key.required and not given.strip():

@@ -13,6 +13,7 @@ from harness.domain.suite import InterruptionSettings
 from harness.domain.trial import Overlap
 from harness.errors import ConfigurationError
 from harness.store.barge_ins import store_barge_ins, with_barge_ins
+from harness.store.environment import missing_keys
 from harness.store.plans import RunPlan, decode_plan, encode_plan
 from harness.store.selection import select_utterances
 from harness.store.suites import parse_suite, read_suite, suite_document
@@ -143,6 +144,19 @@ def test_conditions_are_heard_in_what_is_said_over_the_reply(tmp_path: Path) -> 
     files = store_barge_ins(tmp_path / "run", suite)
     assert len(files) == len({name for name, _, _ in files}) == 2 * (6 + 1)
     assert all(path.is_file() for _, path, _ in files)
+
+
+def test_the_detector_needs_livekits_keys(tmp_path: Path) -> None:
+    """A live suite of other providers says that its adaptive detector has keys of its own."""
+    text = SUITE.replace('provider = "livekit", profile = "exact"', 'provider = "openadapter"')
+    suite = read_suite(write(tmp_path, 'via = "live"\n' + text))
+    told = missing_keys(suite, environ={"OPENADAPTER_API_KEY": "x", "PARAKEET_API_KEY": "x"})
+    assert told
+    assert all("LIVEKIT" in line and "one.interruption" in line for line in told)
+    plain = SUITE.replace('mode = "adaptive", profile = "exact", threshold = 0.7', 'mode = "vad"')
+    plain = plain.replace('provider = "livekit", profile = "exact"', 'provider = "openadapter"')
+    suite = read_suite(write(tmp_path, 'via = "live"\n' + plain))
+    assert missing_keys(suite, environ={"OPENADAPTER_API_KEY": "x", "PARAKEET_API_KEY": "x"}) == ()
 
 
 def test_a_plan_and_a_trial_remember_what_was_said(tmp_path: Path) -> None:
