@@ -341,7 +341,10 @@ class _Runner:
             return ()
         error = task.exception()
         if error is None:
-            return task.result()
+            boots = task.result()
+            if any(each.cold for each in boots):
+                self.tell("; ".join(each.text for each in boots))
+            return boots
         if not isinstance(error, Exception):
             raise error
         self.tell(f"{name}: {self._message(error)}")

@@ -125,6 +125,7 @@ _GRAVITY = (
     "emulated",
     "failures",
     "disturbed",
+    "boots",
     "lateness",
     "unwatched",
     "drift",
@@ -236,7 +237,14 @@ def _of_candidate(
             f"{name}: {failed} of {len(chosen.main)} trials failed ({share:.1%})",
             "see the failures by stage and kind; percentiles count them as slower than all",
         )
-    hit = sum(disturbance(trial) is not None for trial in chosen.everything)
+    met = sum(bool(trial.boots) for trial in chosen.everything)
+    if met:
+        add(
+            "boots",
+            f"{name}: {met} attempts found a deployment scaled to zero and were made again",
+            "keep a replica up while you measure; the boots stand with the trials",
+        )
+    hit = sum(not trial.boots and disturbance(trial) is not None for trial in chosen.everything)
     if hit > DISTURBED_SHARE * len(chosen.everything):
         add(
             "disturbed",

@@ -212,7 +212,9 @@ def _list(trials: tuple[Trial | FailedTrial, ...]) -> None:
             said = safe(f"{trial.failure.stage.value} {trial.failure.kind.value}", "red")
         else:
             said = safe(transcript_text(trial.turns[0]) or DASH)
-            if disturbance(trial) is not None:
+            if disturbance(trial) is not None and not trial.boots:
                 said.append(" (disturbed)", style="yellow")
+        if trial.boots:
+            said.append(" (met a boot)", style="yellow")
         table.add_row(key.id, safe(key.candidate), safe(key.utterance), response, said)
     make_console().print(table)

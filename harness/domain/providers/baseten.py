@@ -38,7 +38,7 @@ SPEC: Final = ProviderSpec(
     title="Baseten",
     note="Recognition and synthesis are deployments of one's own: each stage names its own "
     "by endpoint, model_id or chain_id. One that is scaled to zero takes minutes to boot: "
-    "raise request_timeout_s and transcript_s for that, or warm it up beforehand.",
+    "it is woken before anything is measured, for up to boot_s (300) of [timeouts].",
     keys=(EnvironmentKey(name="BASETEN_API_KEY", purpose="key", required=True, secret=True),),
     key_checks=(
         # A deployment is not asked: that may boot it.
