@@ -271,6 +271,7 @@ class _Runner:
     driver: str = ""
     next_start_ns: int | None = None
     open: list[str] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
     pool: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="turnbench-store")
     )
@@ -342,7 +343,9 @@ class _Runner:
         error = task.exception()
         if error is None:
             boots = task.result()
-            if any(each.cold for each in boots):
+            if not all(each.ready for each in boots):
+                self.gone.add(name)
+            if any(each.cold or not each.ready for each in boots):
                 self.tell("; ".join(each.text for each in boots))
             return boots
         if not isinstance(error, Exception):
@@ -353,7 +356,8 @@ class _Runner:
     async def _woken(self, key: TrialKey, trial: Trial | FailedTrial) -> Trial | FailedTrial:
         """Return the trial with the boots that explain it, after these have ended."""
         performer = self.performers[key.candidate]
-        if not isinstance(performer, Bootable) or self._stopping():
+        # What did not come up is not waited for again: its failures speak for themselves.
+        if not isinstance(performer, Bootable) or self._stopping() or key.candidate in self.gone:
             return trial
         seen = performer.boots_seen(trial)
         if seen:
