@@ -368,6 +368,19 @@ def _finding(change: Change | RateChange, p: float) -> Finding:
     return "faster"
 
 
+def _half_emulated(candidate: Side, reference: Side) -> dict[str, str]:
+    """Return the metrics that a gateway answered on one side alone, with the reason.
+
+    A user's own agent may be live beside candidates that are not.
+    """
+    reason = "EMULATED on one side, live on the other"
+    return {
+        metric_id: f"{metric_id}: {reason}"
+        for metric_id in METRICS
+        if candidate.emulated[metric_id] != reference.emulated[metric_id]
+    }
+
+
 def _pair(
     candidate: Side,
     reference: Side,
@@ -375,6 +388,8 @@ def _pair(
     refused: Mapping[str, str],
     confidence: float,
 ) -> PairComparison:
+    half = _half_emulated(candidate, reference)
+    refused = {**refused, **half}
     changes: list[MetricChange] = []
     for metric_id in metrics:
         if metric_id in refused:
@@ -402,7 +417,8 @@ def _pair(
         if kind not in refused
         and (found := _word_change(kind, candidate, reference, confidence)) is not None
     ]
-    rates.append(_failure_change(candidate, reference, confidence))
+    if "response" not in half:
+        rates.append(_failure_change(candidate, reference, confidence))
     rates += [
         found
         for event in EVENTS

@@ -1,7 +1,7 @@
 """Whether a run can be believed: cautions, each with advice."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from types import MappingProxyType
@@ -74,6 +74,7 @@ class RunFacts:
         ended_early: candidates that were given up, with the reason.
         wer_limit: the WER up to which a turn counts as correct.
         warm: connections were meant to be warm.
+        caches: how each candidate's LLM meets prompt caches, by the candidate's name.
     """
 
     emulated: Mapping[str, frozenset[Stage]] = field(default_factory=lambda: EMPTY)
@@ -84,6 +85,7 @@ class RunFacts:
     ended_early: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     wer_limit: float = 0.2
     warm: bool = True
+    caches: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def cautions(
@@ -115,7 +117,8 @@ def cautions(
     for name, mine in by_candidate.items():
         found.extend(_of_candidate(name, mine, utterances, known))
     heard = {trial.key.utterance for mine in by_candidate.values() for trial in mine}
-    found.extend(_of_run([utterances[each] for each in sorted(heard) if each in utterances], known))
+    played = [utterances[each] for each in sorted(heard) if each in utterances]
+    found.extend(_of_run(played, by_candidate, known))
     ranks = {code: rank for rank, code in enumerate(_GRAVITY)}
     return tuple(sorted(found, key=lambda each: ranks[each.code]))
 
@@ -132,6 +135,7 @@ _GRAVITY = (
     "wer",
     "too_few",
     "retries",
+    "caches",
     "cold",
     "finals_only",
     "skipped",
@@ -142,7 +146,7 @@ _GRAVITY = (
 )
 
 
-def _of_run(heard: Sequence[Utterance], facts: RunFacts) -> list[Caution]:
+def _of_run(heard: Sequence[Utterance], names: Collection[str], facts: RunFacts) -> list[Caution]:
     found: list[Caution] = []
     emulated = sorted(name for name, stages in facts.emulated.items() if stages)
     if emulated:
@@ -178,6 +182,17 @@ def _of_run(heard: Sequence[Utterance], facts: RunFacts) -> list[Caution]:
                 code="skipped",
                 text=f"{what} left out: " + "; ".join(facts.skipped[:3]) + more,
                 advice="mend or remove them: `turnbench datasets check` lists all",
+            )
+        )
+    ways = {name: way for name, way in facts.caches.items() if name in names}
+    if len(set(ways.values())) > 1:
+        listed = ", ".join(f"{name} {way}" for name, way in ways.items())
+        found.append(
+            Caution(
+                code="caches",
+                text=f"candidates meet prompt caches in different ways: {listed}",
+                advice="their LLMs' difference is the caches' as well; set cache alike to compare "
+                "models",
             )
         )
     if facts.other_machine:

@@ -18,6 +18,7 @@ from harness.analysis.paired import Change
 from harness.analysis.samples import make_rows
 from harness.analysis.sides import is_correct, setting_of
 from harness.domain.suite import Candidate, StageSettings, Suite, Via
+from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
 from tests.synthetic import (
@@ -172,6 +173,32 @@ def two_by_two(*, emulated: bool = False) -> Suite:
             candidate("odd", "glm", "onyx", "stt-2"),
         ),
     )
+
+
+class TestEmulated:
+    """Emulated is never compared with live, within a run either."""
+
+    def test_an_agent_beside_the_gateway_s_candidates(self) -> None:
+        """A live agent and an emulated candidate share a run, and no figure is compared."""
+        suite = make_suite("a", "b")
+        agent = Candidate(name="b", agent="module:make")
+        suite = replace(suite, candidates=(suite.candidates[0], agent))
+        trials = make_run(["a", "b"], utterances=12, repeats=2)
+
+        def told(stages: frozenset[Stage]) -> Comparison:
+            watched = [
+                replace(each, emulated=stages) if each.key.candidate == "b" else each
+                for each in trials
+            ]
+            return compare_within(measured(watched, suite))
+
+        live = told(frozenset()).pairs[0]
+        assert live.metrics == ()
+        assert live.rates == ()
+        assert any("response: EMULATED on one side" in each for each in live.refused)
+        both = told(frozenset({Stage.STT, Stage.LLM, Stage.TTS})).pairs[0]
+        assert both.metrics
+        assert both.refused == ()
 
 
 class TestBySetting:

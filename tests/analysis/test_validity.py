@@ -202,6 +202,15 @@ class TestCautions:
         assert all(each.advice for each in found)
         assert "EMULATED: a ran" in found[1].text
 
+    def test_different_ways_with_caches(self) -> None:
+        """Candidates that meet prompt caches differently are named, those alike are not."""
+        trials = make_run(["a", "b"], utterances=24)
+        mixed = RunFacts(caches={"a": "as-is", "b": "bust", "elsewhere": "as-is"})
+        (caution,) = [each for each in cautions(trials, UTTERANCES, mixed) if each.code == "caches"]
+        assert "a as-is, b bust" in caution.text
+        alike = RunFacts(caches={"a": "bust", "b": "bust", "elsewhere": "as-is"})
+        assert "caches" not in codes(cautions(trials, UTTERANCES, alike))
+
     def test_estimated_bounds(self) -> None:
         """Estimated ends of speech are counted with their tolerance."""
         guessed = {
