@@ -138,6 +138,9 @@ def run_data(
         ended_early=ended,
         wer_limit=plan.suite.wer_limit,
         warm=plan.suite.session.connection == "warm",
+        caches={
+            each.name: each.llm.cache for each in plan.suite.candidates if each.llm is not None
+        },
     )
     heard, recogniser = read_heard(run.path)
     replies_heard = intelligibility_table(heard, recogniser, trials)
