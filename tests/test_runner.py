@@ -157,6 +157,7 @@ def test_the_backstop_lies_beyond_all_time_outs() -> None:
 
 
 @pytest.mark.realtime
+@pytest.mark.timing
 @pytest.mark.parametrize("deaf", [False, True])
 async def test_stop(*, deaf: bool) -> None:
     """A stop ends the run within a second, keeps what has ended, and drops what has not."""

@@ -88,6 +88,7 @@ class TestChat:
         assert json.loads(arguments) == {"city": "Paris"}
         assert answer.events[-3]["choices"][0]["finish_reason"] == "tool_calls"
 
+    @pytest.mark.timing
     async def test_the_truth_is_what_the_client_saw(self, running: Running) -> None:
         """Each piece arrives after its truth and not much later; deadlines are absolute."""
         answer = await chat(running, "exact", name="seen")
@@ -213,6 +214,7 @@ class TestSpeech:
 
 
 class TestParakeet:
+    @pytest.mark.timing
     async def test_a_final_follows_the_end_of_speech(self, running: Running) -> None:
         """The final holds the text and leaves endpoint silence plus compute after the speech."""
         heard = await listen(running, "quick", [murmur(0, TEXTS[0])], name="final")

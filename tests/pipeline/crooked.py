@@ -1,22 +1,29 @@
-"""A server on the loopback interface that misbehaves below the protocols, as its name says."""
+"""A door to the gateway on the loopback interface that misbehaves below the protocols until mended.
+
+It stands before the gateway as a network does: while it misbehaves, connections are refused, never
+answered, or answered with nonsense; once it is mended, every byte goes through.
+"""
 
 import asyncio
 import base64
 import contextlib
 import hashlib
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
 
-__all__ = ["Manner", "crooked", "dead_port"]
+__all__ = ["Door", "Manner", "dead_port", "door"]
 
 _GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class Manner(StrEnum):
-    """How a server misbehaves."""
+    """How a door misbehaves."""
 
+    CLOSED = "closed"
+    """Nobody listens: the connection is refused."""
     MUTE = "mute"
     """It accepts, reads, and never answers."""
     STALLED = "stalled"
@@ -25,6 +32,8 @@ class Manner(StrEnum):
     """It closes the connection when it has read the request."""
     GARBAGE = "garbage"
     """It answers with bytes that are no HTTP."""
+    DROPS = "drops"
+    """It lets all through, and breaks every connection between the first turn and the second."""
 
 
 def dead_port() -> int:
@@ -49,39 +58,129 @@ def _upgrade(request: bytes) -> bytes:
 
 
 def _headers(request: bytes) -> bytes:
-    kind = b"audio/pcm" if b"/audio/speech" in request else b"text/event-stream"
+    kind = b"text/event-stream"
+    if b"/audio/speech" in request or b"/predict" in request:
+        kind = b"audio/pcm"
+    elif b"/v1/synthesize" in request:
+        kind = b"audio/pcm;rate=24000"
+    elif b"/transcriptions" in request:
+        kind = b"application/json"
     return b"HTTP/1.1 200 OK\r\nContent-Type: " + kind + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-@asynccontextmanager
-async def crooked(manner: Manner) -> AsyncIterator[int]:
-    """Serve in a manner; yield the port."""
-    writers: set[asyncio.StreamWriter] = set()
+def _reset(writer: asyncio.StreamWriter) -> None:
+    connection = writer.get_extra_info("socket")
+    if connection is not None and connection.fileno() >= 0:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.add(writer)
+
+class Door:
+    """A door to a port.
+
+    Args:
+        manner: how it misbehaves; None for not at all.
+        port: where the gateway is.
+    """
+
+    def __init__(self, manner: Manner | None, port: int) -> None:
+        self._manner = manner
+        self._port = port
+        self._mended = manner in (None, Manner.DROPS)
+        self._path: tuple[bytes, bytes] | None = None
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self.port = int(self._socket.getsockname()[1])
+
+    async def open(self) -> None:
+        """Listen, unless it is the manner not to."""
+        if self._manner is not Manner.CLOSED:
+            await self._listen()
+
+    async def mend(self) -> None:
+        """From now on all goes through; what is open breaks."""
+        self._mended = True
+        self._abort()
+        if self._server is None:
+            await self._listen()
+
+    def lead(self, old: str, new: str) -> None:
+        """From now on requests for one path are for another of the same length."""
+        assert len(old) == len(new)
+        self._path = old.encode(), new.encode()
+
+    async def close(self) -> None:
+        """Break what is open, and listen no more."""
+        self._abort()
+        if self._server is None:
+            self._socket.close()
+        else:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def _listen(self) -> None:
+        self._server = await asyncio.start_server(self._serve, sock=self._socket)
+
+    def _abort(self) -> None:
+        for writer in self._writers:
+            _reset(writer)
+        self._writers.clear()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            request = await reader.readuntil(b"\r\n\r\n")
-            if manner is Manner.HANGS_UP:
-                writer.close()
-                return
-            if manner is Manner.GARBAGE:
-                writer.write(b"\x00\xff\xfe what is this?\r\n\r\n")
-                await writer.drain()
-                writer.close()
-                return
-            if manner is Manner.STALLED:
-                upgrade = b"sec-websocket-key" in request.lower()
-                writer.write(_upgrade(request) if upgrade else _headers(request))
-                await writer.drain()
-            while await reader.read(65536):
-                pass
+            if self._mended:
+                await self._pass_on(reader, writer)
+            else:
+                await self._misbehave(reader, writer)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behind, ahead = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writers.add(ahead)
+
+        async def pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            try:
+                while data := await source.read(65536):
+                    if source is reader and self._path is not None:
+                        old, new = self._path
+                        data = data.replace(old, new, 1)
+                    sink.write(data)
+                    await sink.drain()
+            except ConnectionError:
+                # A reset behind the door is one before it.
+                for end in (writer, ahead):
+                    _reset(end)
+            sink.close()
+
+        await asyncio.gather(pipe(reader, ahead), pipe(behind, writer))
+        self._writers -= {writer, ahead}
+
+    async def _misbehave(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        if self._manner is Manner.HANGS_UP:
+            writer.close()
+            return
+        if self._manner is Manner.GARBAGE:
+            writer.write(b"\x00\xff\xfe what is this?\r\n\r\n")
+            await writer.drain()
+            # What is left unread would turn the close into a reset.
+            writer.write_eof()
+        if self._manner is Manner.STALLED:
+            upgrade = b"sec-websocket-key" in request.lower()
+            writer.write(_upgrade(request) if upgrade else _headers(request))
+            await writer.drain()
+        while await reader.read(65536):
+            pass
+
+
+@asynccontextmanager
+async def door(manner: Manner | None, port: int) -> AsyncIterator[Door]:
+    """Stand before a port in a manner; None lets everything through."""
+    made = Door(manner, port)
+    await made.open()
     try:
-        yield int(server.sockets[0].getsockname()[1])
+        yield made
     finally:
-        server.close()
-        for writer in writers:
-            writer.transport.abort()
-        await server.wait_closed()
+        await made.close()

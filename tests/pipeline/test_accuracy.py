@@ -57,7 +57,7 @@ EARLY_MS, LATE_MS = 2.0, 20.0
 CLIENT_MS = 60.0
 """What all of the client's work may take on a busy machine."""
 
-pytestmark = [pytest.mark.realtime, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.realtime, pytest.mark.timing, pytest.mark.timeout(120)]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
@@ -24,19 +24,14 @@ from harness.domain.suite import (
 )
 from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import FailedTrial, TranscriptKind, Trial
-from harness.domain.trial import FailureKind as K
 from harness.errors import ConfigurationError
-from harness.gateway.faults import STAGE_FAULTS
-from harness.gateway.faults import FaultKind as F
-from harness.gateway.faults import Stage as GatewayStage
 from harness.gateway.speaking import Sentences
 from harness.pipeline.place import Place
 from harness.pipeline.providers import make_client
 from harness.pipeline.providers.baseten import TurnEndingSTT, text_ready
 from harness.pipeline.recording import Sent, Stamp
 from harness.pipeline.stage import StagePerformer
-from tests.pipeline.playing import Played, play, playable, response_ns, total_ns, unattributed_ms
-from tests.pipeline.socket_faults import ENDS_WELL, STARTS, Case, check, play_all, striking
+from tests.pipeline.playing import play, playable, response_ns, total_ns, unattributed_ms
 
 HANG_UP = Timeouts(hang_up_s=0.1)
 ENDPOINT = "wss://example.invalid/websocket"
@@ -220,6 +215,7 @@ async def test_transcriptions_are_read_as_the_plugin_reads_them() -> None:
 
 
 @pytest.mark.realtime
+@pytest.mark.timing
 @pytest.mark.parametrize("ears", ["whisper", "qwen3-asr"])
 @pytest.mark.parametrize("voice", list(VOICES))
 async def test_turns_are_measured_down_to_the_socket(
@@ -244,6 +240,7 @@ async def test_turns_are_measured_down_to_the_socket(
 
 
 @pytest.mark.realtime
+@pytest.mark.timing
 async def test_a_finalized_utterance_needs_no_silence(address: tuple[str, str]) -> None:
     """Alone, qwen3-asr is told when the speech has ended, and does not wait for the silence."""
     chosen = Candidate(name="x", stt=StageSettings(provider="baseten", model="qwen3-asr"))
@@ -302,87 +299,3 @@ async def test_a_session_of_ours_is_closed_with_its_client() -> None:
     assert isinstance(session, aiohttp.ClientSession)
     await client.aclose()
     assert session.closed
-
-
-# Faults.
-
-_HEARING = {
-    **STARTS,
-    F.MID_STREAM_ERROR: K.STREAM_ERROR,
-    F.RESET: K.RESET,
-    F.TRUNCATION: K.TRUNCATED,
-    F.EMPTY: K.NO_TRANSCRIPT,
-    F.STALL: K.NO_TRANSCRIPT,
-    F.MALFORMED: K.MALFORMED,
-    F.WRONG_CONTENT_TYPE: K.MALFORMED,
-    F.OVERSIZED: K.MALFORMED,
-    F.NONSENSE: ENDS_WELL,
-    F.DUPLICATE_FINAL: ENDS_WELL,
-    F.LATE_FINAL: ENDS_WELL,
-    F.DROP_BETWEEN_TURNS: ENDS_WELL,
-}
-_SPEAKING = {
-    **STARTS,
-    F.MID_STREAM_ERROR: K.STREAM_ERROR,
-    F.RESET: K.RESET,
-    F.TRUNCATION: K.TRUNCATED,
-    F.EMPTY: K.EMPTY,
-    F.STALL: K.TIMEOUT,
-    F.MALFORMED: K.MALFORMED,
-    F.WRONG_CONTENT_TYPE: K.MALFORMED,
-    F.SILENT_AUDIO: K.SILENT,
-    F.NONSENSE: K.MALFORMED,
-    F.WRONG_RATE: ENDS_WELL,  # samples without a rate: only a recogniser could tell
-}
-_BY_VOICE: Mapping[str, Mapping[F, K | None]] = {
-    # The end of the socket, or of the body, is the end of the speech: how much of it is missing
-    # only a recogniser could tell.
-    "orpheus": {**_SPEAKING, F.TRUNCATION: ENDS_WELL},
-    # Bytes of audio have no words for an error.
-    "orpheus-http": {
-        **_SPEAKING,
-        F.TRUNCATION: ENDS_WELL,
-        F.MID_STREAM_ERROR: K.RESET,
-        F.WRONG_CONTENT_TYPE: K.WRONG_TYPE,
-    },
-    "qwen3-tts": {**_SPEAKING, F.WRONG_RATE: K.WRONG_TYPE},
-}
-CASES = [
-    Case(
-        label=ears,
-        settings=StageSettings(provider="baseten", model=ears),
-        stage=Stage.STT,
-        fault=fault,
-        kind=kind,
-    )
-    for ears in ("whisper", "qwen3-asr")
-    for fault, kind in _HEARING.items()
-] + [
-    Case(label=voice, settings=VOICES[voice], stage=Stage.TTS, fault=fault, kind=kind)
-    for voice, kinds in _BY_VOICE.items()
-    for fault, kind in kinds.items()
-]
-
-
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[Played]]]:
-    """All cases, played."""
-    with striking(CASES, tmp_path_factory.mktemp("baseten")) as gateway:
-        yield play_all(gateway, CASES)
-
-
-@pytest.mark.slow
-@pytest.mark.realtime
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_fault_ends_right(told: dict[str, list[Played]], case: Case) -> None:
-    """The struck trial fails at its stage in its kind; the next one, on the same clients, ends."""
-    check(case, told[case.name])
-
-
-def test_the_table_is_complete() -> None:
-    """Each fault that a profile of a stage can have stands in the table of each dialect."""
-    for label in ("whisper", "qwen3-asr", *VOICES):
-        cases = [case for case in CASES if case.label == label]
-        stage = GatewayStage(cases[0].stage.value)
-        assert {case.fault for case in cases} == set(STAGE_FAULTS[stage])

@@ -11,6 +11,7 @@ MS = 1_000_000
 
 
 @pytest.mark.realtime
+@pytest.mark.timing
 async def test_what_was_done_before_a_trial_is_not_its_lag() -> None:
     """A pause of the loop that ended as the trial began is no lag of the trial; a later one is."""
     watch = Watch(keep=True)
@@ -36,6 +37,7 @@ async def test_what_was_done_before_a_trial_is_not_its_lag() -> None:
 
 
 @pytest.mark.realtime
+@pytest.mark.timing
 async def test_nothing_is_kept_unasked() -> None:
     """A run's watch keeps no trial's values: a run may be of any length."""
     watch = Watch()

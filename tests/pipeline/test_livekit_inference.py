@@ -2,7 +2,6 @@
 
 import base64
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,17 +13,13 @@ from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import FailureKind as K
 from harness.domain.trial import TranscriptKind, Trial
 from harness.errors import ConfigurationError
-from harness.gateway.faults import STAGE_FAULTS
-from harness.gateway.faults import FaultKind as F
-from harness.gateway.faults import Stage as GatewayStage
 from harness.pipeline.listening import join_transcripts
 from harness.pipeline.place import Place
 from harness.pipeline.providers import make_client
 from harness.pipeline.recording import Exchange, Message, Recorder, Sent, Stamp, TranscriptEvent
 from harness.pipeline.socket_reading import read_spoken, spoken_failure
 from harness.pipeline.stage import StagePerformer
-from tests.pipeline.playing import Played, play, playable, response_ns, total_ns, unattributed_ms
-from tests.pipeline.socket_faults import ENDS_WELL, STARTS, Case, check, play_all, striking
+from tests.pipeline.playing import play, playable, response_ns, total_ns, unattributed_ms
 
 HANG_UP = Timeouts(hang_up_s=0.1)
 ENVIRON = {"LIVEKIT_API_KEY": "key", "LIVEKIT_API_SECRET": "a-secret-of-more-than-32-characters"}
@@ -116,6 +111,7 @@ async def test_a_fallback_that_names_no_model_is_refused() -> None:
 
 
 @pytest.mark.realtime
+@pytest.mark.timing
 async def test_turns_are_measured_down_to_the_socket(address: tuple[str, str]) -> None:
     """Each stage's transport is seen, in the first trial and on sockets that the next reuses."""
     utterance = playable()
@@ -150,6 +146,7 @@ async def test_turns_are_measured_down_to_the_socket(address: tuple[str, str]) -
 
 
 @pytest.mark.realtime
+@pytest.mark.timing
 async def test_undisturbed_turns_are_explained(address: tuple[str, str]) -> None:
     """The best of a few turns leaves less than a millisecond without a cause."""
     utterance = playable()
@@ -257,6 +254,7 @@ async def test_a_synthesis_is_read_from_its_messages() -> None:
     _, mouth = await _dialects()
     audio = base64.b64encode(bytes(960)).decode()
     exchange = Exchange(url="ws://x", opened=at(0), dialect=mouth, status=101)
+    exchange.sends.append(Sent(at(5), '{"type": "input_transcript"}'))
     exchange.messages += [
         _message(10, type="session.created", session_id="s"),
         _message(20, type="output_audio", audio=audio, session_id="s"),
@@ -283,6 +281,7 @@ async def test_a_synthesis_that_is_none(messages: list[dict[str, Any]], kind: K)
     """What a provider says in place of speech becomes the right kind of failure."""
     _, mouth = await _dialects()
     exchange = Exchange(url="ws://x", opened=at(0), dialect=mouth, status=101)
+    exchange.sends.append(Sent(at(-1), '{"type": "input_transcript"}'))
     exchange.messages += [_message(number, **each) for number, each in enumerate(messages)]
     found = spoken_failure(exchange, read_spoken(exchange), str)
     assert found is not None
@@ -310,69 +309,3 @@ async def test_the_piece_that_lets_the_first_sentence_go() -> None:
     assert mouth.released(sends) is None
     sends.append(Sent(at(2), '{"type": "input_transcript", "transcript": "a "}'))
     assert mouth.released(sends) == 1
-
-
-# Faults.
-
-_STT = StageSettings(provider="livekit")
-CASES = [
-    Case(label=f"livekit-{stage.value}", settings=_STT, stage=stage, fault=fault, kind=kind,
-         strikes=2 if fault in STARTS and stage is Stage.TTS else 1)
-    for stage, kinds in {
-        Stage.STT: {
-            **STARTS,
-            # The greeting gates nothing: audio goes out before it.
-            F.SLOW_HELLO: ENDS_WELL,
-            F.MID_STREAM_ERROR: K.STREAM_ERROR,
-            F.RESET: K.RESET,
-            F.TRUNCATION: K.TRUNCATED,
-            F.EMPTY: K.NO_TRANSCRIPT,
-            F.STALL: K.NO_TRANSCRIPT,
-            F.MALFORMED: K.MALFORMED,
-            F.WRONG_CONTENT_TYPE: K.MALFORMED,
-            F.OVERSIZED: K.MALFORMED,
-            F.NONSENSE: ENDS_WELL,
-            F.DUPLICATE_FINAL: ENDS_WELL,
-            F.LATE_FINAL: ENDS_WELL,
-            F.DROP_BETWEEN_TURNS: ENDS_WELL,
-        },
-        Stage.TTS: {
-            **STARTS,
-            F.MID_STREAM_ERROR: K.STREAM_ERROR,
-            F.RESET: K.RESET,
-            F.TRUNCATION: K.TRUNCATED,
-            F.EMPTY: K.EMPTY,
-            F.STALL: K.TIMEOUT,
-            F.MALFORMED: K.MALFORMED,
-            F.WRONG_CONTENT_TYPE: K.MALFORMED,
-            F.SILENT_AUDIO: K.SILENT,
-            F.NONSENSE: K.MALFORMED,
-            # The messages do not state a rate: only a recogniser could tell.
-            F.WRONG_RATE: ENDS_WELL,
-        },
-    }.items()
-    for fault, kind in kinds.items()
-]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[Played]]]:
-    """All cases, played."""
-    with striking(CASES, tmp_path_factory.mktemp("livekit")) as gateway:
-        yield play_all(gateway, CASES)
-
-
-@pytest.mark.slow
-@pytest.mark.realtime
-@pytest.mark.timeout(400)
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_fault_ends_right(told: dict[str, list[Played]], case: Case) -> None:
-    """The struck trial fails at its stage in its kind; the next one, on the same clients, ends."""
-    check(case, told[case.name])
-
-
-def test_the_table_is_complete() -> None:
-    """Each fault that a profile of a socket's stage can have stands in the table."""
-    for stage in (GatewayStage.STT, GatewayStage.TTS):
-        listed = {case.fault for case in CASES if case.stage.value == stage.value}
-        assert listed == set(STAGE_FAULTS[stage])

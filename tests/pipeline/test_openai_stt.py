@@ -69,6 +69,7 @@ async def performed(
     *,
     times: int = 1,
     performer: type[Base] = SessionPerformer,
+    hang_up_s: float | None = None,
 ) -> list[Played]:
     """Play an utterance to a candidate."""
     return await play(
@@ -77,7 +78,9 @@ async def performed(
         chosen,
         [playable(UTTERANCE)] * times,
         performer=performer,
-        timeouts=Timeouts(connect_s=5, transcript_s=5, reply_s=8, playout_s=20),
+        timeouts=Timeouts(
+            connect_s=5, transcript_s=5, reply_s=8, playout_s=20, hang_up_s=hang_up_s
+        ),
     )
 
 
@@ -100,7 +103,7 @@ async def asked(truth: Path, protocol: str) -> dict[str, Any]:
 @pytest.mark.parametrize("way", WAYS)
 async def test_it_hears(hearing: GatewayProcess, way: str, driver: type[Base]) -> None:
     """Each way gives the transcript in both drivers, stamped at the socket, twice on one client."""
-    found = await performed(hearing, candidate(way), times=2, performer=driver)
+    found = await performed(hearing, candidate(way), times=2, performer=driver, hang_up_s=0.1)
     for trial in found:
         assert isinstance(trial, Trial), trial.failure
         turn = trial.turns[0]
@@ -122,10 +125,11 @@ async def test_it_hears(hearing: GatewayProcess, way: str, driver: type[Base]) -
         assert connection.reused
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("way", ["rest", "openadapter-rest"])
 async def test_rest_waits_for_the_detector_and_says_so(hearing: GatewayProcess, way: str) -> None:
     """The detector's silence, the upload and the recognition are three parts; nothing is left."""
-    found = await performed(hearing, candidate(way), times=4)
+    found = await performed(hearing, candidate(way), times=4, hang_up_s=0.1)
     trials = [each for each in found[1:] if isinstance(each, Trial)]
     assert len(trials) == 3, [getattr(each, "failure", None) for each in found]
     for trial in trials:
@@ -152,11 +156,12 @@ async def test_the_server_ends_an_utterance_after_the_stated_silence(
     assert span.ns > 690e6
 
 
+@pytest.mark.timing
 async def test_the_way_to_the_realtime_socket_is_named(hearing: GatewayProcess) -> None:
     """Resampler and packet are the client's waits, the silence is endpointing, the rest hearing."""
     chosen = candidate("realtime", stt={"turn_detection": {"silence_duration_ms": 450}})
-    found = [each for each in await performed(hearing, chosen, times=5) if isinstance(each, Trial)]
-    trials = found[1:]
+    found = await performed(hearing, chosen, times=5, hang_up_s=0.1)
+    trials = [each for each in found[1:] if isinstance(each, Trial)]
     assert len(trials) >= 3
     for trial in trials:
         # 50 ms at the most for the packet, and for the resampler its filter's and a frame.
@@ -169,9 +174,10 @@ async def test_the_way_to_the_realtime_socket_is_named(hearing: GatewayProcess) 
     assert min(unattributed_ms(each) for each in trials) < 1.0
 
 
+@pytest.mark.timing
 async def test_a_client_that_ends_utterances_waits_itself(hearing: GatewayProcess) -> None:
     """The silence that its detector needs is the client's wait, and no time of the provider's."""
-    found = await performed(hearing, candidate("realtime-by-client"), times=4)
+    found = await performed(hearing, candidate("realtime-by-client"), times=4, hang_up_s=0.1)
     trials = [each for each in found[1:] if isinstance(each, Trial)]
     assert len(trials) >= 2
     for trial in trials:

@@ -31,7 +31,7 @@ TOLERANCE_MS = 4.0
 
 HANG_UP = Timeouts(hang_up_s=0.1)
 
-pytestmark = [pytest.mark.realtime, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.realtime, pytest.mark.timing, pytest.mark.timeout(90)]
 
 
 async def _nap() -> None:

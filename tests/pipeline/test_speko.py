@@ -115,6 +115,7 @@ async def performed(
     performer: type[Base] = SessionPerformer,
     session: SessionOptions | None = None,
     utterance: PlayableUtterance | None = None,
+    hang_up_s: float | None = None,
 ) -> list[Played]:
     """Play an utterance to a candidate."""
     return await play(
@@ -124,7 +125,9 @@ async def performed(
         [utterance or playable(UTTERANCE)] * times,
         performer=performer,
         session=session,
-        timeouts=Timeouts(connect_s=5, transcript_s=4, reply_s=8, playout_s=20),
+        timeouts=Timeouts(
+            connect_s=5, transcript_s=4, reply_s=8, playout_s=20, hang_up_s=hang_up_s
+        ),
     )
 
 
@@ -156,12 +159,13 @@ def client(gateway: GatewayProcess, stage: Stage, profile: str = "exact", **more
 
 
 class TestASession:
+    @pytest.mark.timing
     async def test_a_turn_through_speko_is_explained(self, speko: GatewayProcess) -> None:
         """Recognition, answer and speech; each millisecond has a cause, the detector's silence too.
 
         The third part of the wait is what Speko took: the injected 100, 200 and 120 ms.
         """
-        found = await performed(speko, candidate(), times=4)
+        found = await performed(speko, candidate(), times=4, hang_up_s=0.1)
         trials = [each for each in found[1:] if isinstance(each, Trial)]
         assert len(trials) == 3, [getattr(each, "failure", None) for each in found]
         assert sorted(unattributed_ms(each) for each in trials)[1] < 1.0
@@ -203,6 +207,7 @@ class TestASession:
         assert answer.text
         assert all(each.received_ns is not None for each in answer.arrivals)
 
+    @pytest.mark.timing
     async def test_buffering_costs_the_rest_of_the_answer(self, speko: GatewayProcess) -> None:
         """What Speko's JavaScript adapter does makes the first text as late as the last."""
         streamed = await performed(speko, candidate(), times=2)
@@ -267,6 +272,7 @@ class TestASession:
         assert isinstance(trial, Trial), trial.failure
         assert not requests(trial, Stage.STT)
 
+    @pytest.mark.timing
     @pytest.mark.parametrize(
         "session",
         [
@@ -280,13 +286,14 @@ class TestASession:
         self, speko: GatewayProcess, session: SessionOptions
     ) -> None:
         """By livekit's detector, with preemption, with a delay: no time without a cause."""
-        found = await performed(speko, candidate(), times=4, session=session)
+        found = await performed(speko, candidate(), times=4, session=session, hang_up_s=0.1)
         trials = [each for each in found[1:] if isinstance(each, Trial)]
         assert len(trials) == 3, [getattr(each, "failure", None) for each in found]
         assert sorted(unattributed_ms(each) for each in trials)[1] < 1.5
 
 
 class TestEachStageAlone:
+    @pytest.mark.timing
     async def test_recognition_is_asked_at_the_known_end(self, speko: GatewayProcess) -> None:
         """No detector waits: the recording goes out with the frame that ends the speech."""
         found = await performed(speko, candidate(), times=3, performer=StagePerformer)

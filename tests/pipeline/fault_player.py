@@ -1,0 +1,213 @@
+"""Playing the fault table: one trial is struck, the next, on the same clients, is not."""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.domain.driver import PlayableUtterance
+from harness.domain.suite import (
+    DatasetChoice,
+    SessionOptions,
+    StageSettings,
+    Suite,
+    Timeouts,
+    Via,
+)
+from harness.domain.timeline import Stage
+from harness.domain.trial import FailedTrial, Trial, TrialKey
+from harness.gateway.config import GatewayConfig
+from harness.gateway.faults import HTTP_STATUS_FAULTS
+from harness.gateway.faults import FaultKind as F
+from harness.gateway.process import GatewayProcess, start_gateway
+from harness.pipeline.health import Watch
+from harness.pipeline.performer import Base
+from harness.pipeline.place import Place
+from harness.pipeline.session import SessionPerformer
+from harness.pipeline.stage import StagePerformer
+from tests.pipeline.crooked import Door, Manner, door
+from tests.pipeline.fault_table import CASES, Case, EndsWell
+from tests.pipeline.playing import DATASET, Played, playable
+
+__all__ = ["ATTEMPTS", "play_cases", "striking", "verdict"]
+
+_LOG = logging.getLogger(__name__)
+ATTEMPTS = 2
+"""A cell that ends otherwise than the table says is played again, among fewer: machines stall."""
+_AGAIN_AT_ONCE = 3
+AT_ONCE = {"session": 6, "stage": 12}
+_TIMEOUTS = Timeouts(connect_s=5, transcript_s=5, reply_s=7, playout_s=12)
+_REQUEST_S = 3.0
+_PAUSE_S = 0.1
+LIMIT_S = 20.0
+"""No trial may last longer: the utterance, its time-outs one after the other, and the playout."""
+_UTTERANCE = "slt-stop"
+_TEXT = "I have added apples, bread and milk to your list."
+_DRIVERS: dict[str, type[Base]] = {"session": SessionPerformer, "stage": StagePerformer}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _DoorPlace(Place):
+    """The gateway, with a door before one profile.
+
+    Attributes:
+        door: the door's root.
+        behind: the profile's name.
+    """
+
+    door: str
+    behind: str
+
+    def gateway_root(self, settings: StageSettings, default_profile: str) -> str:
+        found = Place.gateway_root(self, settings, default_profile)
+        if settings.profile != self.behind:
+            return found
+        return f"{self.door}/{self.behind}"
+
+
+def _profiles() -> str:
+    """Return a profile for each attempt at each cell, whose first request alone is struck."""
+    tables = ['["brief"]\nbase = "exact"\n["brief".llm]\nmax_sentences = 1\n']
+    for case in CASES:
+        stage = case.row.stage
+        sentence = "max_sentences = 1\n" if stage is Stage.LLM else ""
+        faults = ""
+        if isinstance(case.fault, F):
+            faults = (
+                f"faults = {{ rates = {{ {case.fault.value} = 1.0 }}, first = {case.strikes}, "
+                f"retry_after_s = 1 }}\n"
+            )
+        for attempt in range(ATTEMPTS):
+            name = case.profile(attempt)
+            tables.append(f'["{name}"]\nbase = "exact"\n["{name}".{stage.value}]\n')
+            tables.append(faults + sentence)
+            if case.row.varies:
+                tables.append(f'["{case.plain_profile(attempt)}"]\nbase = "exact"\n')
+    return "".join(tables)
+
+
+@contextmanager
+def striking(folder: Path) -> Iterator[GatewayProcess]:
+    """Run a gateway that knows the profiles of all cells."""
+    path = folder / "profiles.toml"
+    path.write_text(_profiles(), encoding="utf-8")
+    with start_gateway(
+        GatewayConfig(
+            seed=5, utterances=DATASET / "manifest.jsonl", recogniser="oracle", profiles=path
+        )
+    ) as process:
+        yield process
+
+
+async def _play(gateway: GatewayProcess, watch: Watch, case: Case, attempt: int) -> list[Played]:
+    """Play the utterance until one trial has followed the struck one."""
+    utterance = playable(_UTTERANCE)
+    chosen = case.candidate(attempt)
+    options = SessionOptions(request_timeout_s=_REQUEST_S, max_retries=case.retries)
+    suite = Suite(
+        name="faults",
+        datasets=(DatasetChoice(path="starter"),),
+        candidates=(chosen,),
+        session=options,
+        timeouts=_TIMEOUTS,
+        stage_texts=(_TEXT,),
+    )
+    root = f"http://127.0.0.1:{gateway.port}"
+    async with AsyncExitStack() as stack:
+        way: Door | None = None
+        place = Place(via=Via.GATEWAY, options=options, gateway=root, gateway_key=gateway.key)
+        manner = case.fault if isinstance(case.fault, Manner) else None
+        if manner is not None or case.row.varies:
+            way = await stack.enter_async_context(door(manner, gateway.port))
+            place = _DoorPlace(
+                via=Via.GATEWAY,
+                options=options,
+                gateway=root,
+                gateway_key=gateway.key,
+                door=f"http://127.0.0.1:{way.port}",
+                behind=case.profile(attempt),
+            )
+        player = _DRIVERS[case.driver](
+            chosen, suite, place=place, watch=watch, redact=lambda text: text
+        )
+        stack.push_async_callback(player.aclose)
+        await player.start()
+        trials: list[Played] = []
+        # A connection that drops between turns strikes the second of three.
+        before = 1 if case.fault is Manner.DROPS else 0
+        for order in range(before + 2):
+            trials.append(await _trial(player, case, utterance, order))
+            if way is not None and order == 0:
+                if case.row.varies:
+                    way.lead(f"/{case.profile(attempt)}/", f"/{case.plain_profile(attempt)}/")
+                if manner is not None:
+                    await way.mend()
+                    # Nobody speaks again before the network has told of the break.
+                    await asyncio.sleep(_PAUSE_S)
+        return trials
+
+
+async def _trial(player: Base, case: Case, utterance: PlayableUtterance, order: int) -> Played:
+    key = TrialKey(candidate=case.name, utterance=utterance.utterance.id, repeat=0, order=order)
+    trial, _ = await player.perform(key, player._candidate, utterance)
+    return trial
+
+
+def verdict(case: Case, trials: Sequence[Played], key: str) -> str | None:
+    """Return in words what is wrong with how a cell ended; None if it is as the table says."""
+    *before, struck, after = trials
+    for trial, which in (*((each, "before") for each in before), (after, "next")):
+        if isinstance(trial, FailedTrial):
+            return f"the {which} trial failed: {trial.failure}"
+    longest = max((each.ended_ns - each.started_ns) / 1e9 for each in trials)
+    if longest > LIMIT_S:
+        return f"a trial lasted {longest:.1f} s"
+    if isinstance(case.cell, EndsWell):
+        return None if isinstance(struck, Trial) else f"it failed: {struck.failure}"
+    if not isinstance(struck, FailedTrial):
+        return f"it answered, where {case.cell} is due"
+    failure = struck.failure
+    if (failure.stage, failure.kind) != (case.row.stage, case.cell):
+        return f"{case.cell} is due, and it ended as {failure}"
+    status = HTTP_STATUS_FAULTS.get(case.fault) if isinstance(case.fault, F) else None
+    if failure.status != status and status is not None:
+        return f"the status {status} is not told: {failure}"
+    if not failure.message or key in failure.message:
+        return f"the message is empty or tells the key: {failure}"
+    return None
+
+
+def play_cases(gateway: GatewayProcess, cases: Sequence[Case]) -> dict[str, str | None]:
+    """Play cells, many at once in one loop; return what is wrong with each, by its name."""
+
+    async def run() -> dict[str, str | None]:
+        watch = Watch()
+        await watch.start()
+        limit = asyncio.Semaphore(AT_ONCE[cases[0].driver])
+        found: dict[str, str | None] = {}
+
+        async def one(case: Case, attempt: int) -> None:
+            async with limit:
+                trials = await _play(gateway, watch, case, attempt)
+            found[case.name] = verdict(case, trials, gateway.key)
+
+        # livekit's tokenizers hold the loop for more than a second over a word of four mebibytes,
+        # which is the neighbours' time-out here: those come last.
+        heavy = [each for each in cases if (each.row.stage, each.fault) == (Stage.LLM, F.OVERSIZED)]
+        try:
+            await asyncio.gather(*(one(case, 0) for case in cases if case not in heavy))
+            for case in heavy:
+                await one(case, 0)
+            for attempt in range(1, ATTEMPTS):
+                wrong = [case for case in cases if found[case.name] is not None]
+                for case in wrong:
+                    _LOG.warning("again: %s: %s", case.name, found[case.name])
+                limit = asyncio.Semaphore(_AGAIN_AT_ONCE)
+                await asyncio.gather(*(one(case, attempt) for case in wrong))
+        finally:
+            await watch.aclose()
+        return found
+
+    return asyncio.run(run())
