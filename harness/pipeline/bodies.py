@@ -164,8 +164,9 @@ def read_chat(exchange: Exchange) -> ChatBody:
             continue
         data = line[5:].strip()
         if data == b"[DONE]":
+            # What follows in the same packet is read by no client.
             body.done_at = at
-            continue
+            break
         event = _event(data)
         if event is None:
             body.malformed += 1
@@ -216,19 +217,24 @@ def speko_events(exchange: Exchange) -> tuple[list[tuple[Stamp, str, dict[str, A
     """Return the named events of a body, each with the stamp of its data, and how many are bad."""
     found: list[tuple[Stamp, str, dict[str, Any]]] = []
     malformed, name = 0, "message"
-    for at, line in _lines(exchange):
+    data: list[tuple[Stamp, bytes]] = []
+    lines = _lines(exchange)
+    ends = [(lines[-1][0], b"")] if lines else []
+    for at, line in (*lines, *ends):
         if line.startswith(b"event:"):
             name = line[6:].strip().decode(errors="replace")
         elif line.startswith(b"data:"):
-            value = _event(line[5:])
-            if value is not None:
-                found.append((at, name, value))
-            else:
-                malformed += 1
-        elif line.strip() and not line.startswith((b":", b"id:", b"retry:")):
-            malformed += 1
+            data.append((at, line[5:].strip()))
+        elif line.strip():
+            malformed += not line.startswith((b":", b"id:", b"retry:"))
         else:
+            value = _event(b"\n".join(each for _, each in data)) if data else None
+            if value is not None:
+                found.append((data[-1][0], name, value))
+            else:
+                malformed += bool(data)
             name = "message"
+            data.clear()
     return found, malformed
 
 
@@ -258,7 +264,9 @@ def _read_speko_chat(exchange: Exchange, body: ChatBody) -> None:
     for at, name, event in found:
         if name in ("meta", "done"):
             body.route |= speko_route(event)
-        if name == "delta" and isinstance(event.get("text"), str) and event["text"]:
+        if name == "delta" and not isinstance(event.get("text"), str):
+            body.malformed += 1
+        elif name == "delta" and event["text"]:
             body.deltas.append(ChatDelta(at=at, text=event["text"]))
         elif name == "tool_call":
             called = True

@@ -91,8 +91,9 @@ def strictly(data: bytes) -> list[dict[str, Any]] | None:
             return None
         body = line[5:].strip()
         if body == b"[DONE]":
+            # No client reads what follows.
             events.append({"done": True})
-            continue
+            break
         if not body:
             continue
         try:

@@ -4,7 +4,7 @@ import base64
 import json
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -16,7 +16,9 @@ from harness.pipeline.bodies import read_chat, read_speech
 from harness.pipeline.failures import chat_failure, failure_of, speech_failure, status_kind
 from harness.pipeline.recording import Chunk, Exchange, stamp
 from harness.pipeline.uploads import read_heard
+from tests.pipeline.damage import Said, damaged
 from tests.pipeline.mutations import cut, mutate, strictly
+from tests.pipeline.wire_scripts import BODIES
 
 ROUNDS = int(os.environ.get("TURNBENCH_FUZZ", "10000"))
 
@@ -199,6 +201,44 @@ def test_damaged_events_of_a_router(end: str) -> None:
         speech_failure(found, read_speech(found), _plain)
         heard = read_heard(found)
         json.dumps([dict(heard.usage), dict(heard.route)], allow_nan=False)
+
+
+_READ: Mapping[str, tuple[Callable[[Exchange], Any], Callable[..., Failure | None] | None]] = {
+    "openadapter-chat": (read_chat, chat_failure),
+    "speko-complete": (read_chat, chat_failure),
+    "speko-transcribe": (read_heard, None),
+    "openai-transcriptions": (read_heard, None),
+}
+
+
+@pytest.mark.parametrize("name", sorted(_READ))
+def test_bent_answers(name: str) -> None:
+    """An answer of which a value, an event or the end is out of place says what it holds, or fails.
+
+    The strict readings of the live fuzz decide; what a client reads beyond them is no success.
+    """
+    (body,) = [each for each in BODIES if each.name == name]
+    read, judge = _READ[name]
+    rng = random.Random(8)
+    damages = good = 0
+    while damages < ROUNDS:
+        acts, count = damaged(body.answer, rng)
+        damages += count
+        data = b"".join(act.data for act in acts if isinstance(act, Said))
+        if not data:
+            continue
+        url = f"http://x{body.path}"
+        found = exchange(data, body.content_type, rng, url)
+        got = read(found)
+        json.dumps([dict(got.usage), dict(got.route)], allow_nan=False)
+        whole = judge is None or judge(found, got, _plain) is None
+        if not whole or got.malformed or got.error or not got.text or not got.text.strip():
+            continue
+        good += 1
+        meant = body.means(data, body.content_type)
+        assert meant is not None, data
+        assert got.text.strip() == meant.strip(), data
+    assert good > 0.05 * ROUNDS
 
 
 def test_odd_headers() -> None:
