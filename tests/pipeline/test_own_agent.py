@@ -78,7 +78,8 @@ async def test_the_example_without_a_tool(at_gateway: tuple[str, str]) -> None:
     chats = [each for each in trial.turns[0].requests if each.stage is Stage.LLM]
     assert [each.cause for each in chats] == [Cause.TURN]
     # Its clients are its own, and still it is known that a gateway answered them.
-    assert trial.emulated == {Stage.STT, Stage.LLM, Stage.TTS}
+    assert trial.emulated is not None
+    assert set(trial.emulated) == {Stage.STT, Stage.LLM, Stage.TTS}
 
 
 def raises() -> Any:
