@@ -24,6 +24,7 @@ from harness.cli.key_checks import check_keys
 from harness.cli.providers import lacking
 from harness.cli.suite_options import find_suite
 from harness.clock import read_clock_pair
+from harness.domain.boot import SCALE_TO_ZERO
 from harness.domain.providers import PROVIDERS, EnvironmentKey
 from harness.domain.suite import Suite, Via
 from harness.domain.timeline import Stage
@@ -52,6 +53,7 @@ def doctor(options: argparse.Namespace) -> int:
     for checks in (
         _keys(suite),
         _endpoints(suite),
+        _sleepers(suite),
         check_keys(suite) if suite is None or suite.via is Via.LIVE else (),
         _clock(),
         _machine(),
@@ -186,6 +188,24 @@ def _endpoints(suite: Suite | None) -> Iterable[Finding]:
         return list(await asyncio.gather(*(_reach(name, each) for each, name in addresses.items())))
 
     return asyncio.run(ask())
+
+
+def _sleepers(suite: Suite | None) -> Iterable[Finding]:
+    """Name what may have to boot, so that the wait before a run surprises nobody."""
+    for candidate in () if suite is None else suite.candidates:
+        stages = [
+            stage.value
+            for stage in (Stage.STT, Stage.LLM, Stage.TTS)
+            if (settings := candidate.stage(stage)) is not None
+            and settings.provider in SCALE_TO_ZERO
+        ]
+        if suite is not None and stages:
+            yield Finding(
+                topic="boot",
+                state="ok",
+                text=f"{candidate.name}: {', '.join(stages)} may be scaled to zero; woken before "
+                f"anything is measured, for up to {suite.timeouts.boot_s:g} s (boot_s)",
+            )
 
 
 def dead_endpoints(suite: Suite) -> tuple[str, ...]:

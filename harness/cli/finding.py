@@ -10,7 +10,7 @@ class Finding:
     """One thing that was checked.
 
     Attributes:
-        topic: keys, endpoint, clock, machine, engine, disk or accuracy.
+        topic: keys, endpoint, boot, clock, machine, engine, disk or accuracy.
         state: "ok", "caution" or "fail".
         text: what was found and, where it is not ok, the mend.
     """

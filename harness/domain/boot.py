@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from harness.domain.timeline import Stage
 from harness.errors import InvariantError
 
-__all__ = ["Boot", "Bootable", "Tell"]
+__all__ = ["SCALE_TO_ZERO", "Boot", "Bootable", "Tell"]
+
+SCALE_TO_ZERO: Final = frozenset({"baseten"})
+"""Providers whose deployments may be gone until they are asked."""
 
 Tell = Callable[[str], None]
 """Shows a line to whoever watches the run; returns at once."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 from livekit import rtc
 from livekit.agents import APIConnectOptions, APIStatusError, llm
 
-from harness.domain.boot import Boot, Tell
+from harness.domain.boot import SCALE_TO_ZERO, Boot, Tell
 from harness.domain.suite import Candidate, StageSettings
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial, WaitCause
@@ -24,7 +24,6 @@ from harness.pipeline.recording import CURRENT_RECORDER, Recorder
 
 __all__ = ["boots_seen", "sleepers", "wake"]
 
-_SCALE_TO_ZERO: Final = frozenset({"baseten"})
 _NS_PER_S: Final = 1_000_000_000
 _POLL_S: Final = 1.0
 _TELL_EVERY_S: Final = 1.0
@@ -50,7 +49,7 @@ def sleepers(candidate: Candidate, *, emulated: bool) -> dict[Stage, StageSettin
         (Stage.LLM, candidate.llm),
         (Stage.TTS, candidate.tts),
     ):
-        if settings is None or settings.provider not in _SCALE_TO_ZERO:
+        if settings is None or settings.provider not in SCALE_TO_ZERO:
             continue
         # The shared models are always up; a deployment of one's own has an address of its own.
         if stage is Stage.LLM and not emulated and "base_url" not in settings.options:

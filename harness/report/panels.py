@@ -476,13 +476,38 @@ def settings(data: RunData) -> tuple[FactTable, ...]:
     tables += [
         FactTable(
             title=f"Environment, start {number}" if many else "Environment",
-            rows=tuple(_rows("", each)),
+            rows=tuple(_rows("", _without_boots(each))),
         )
         for number, each in enumerate(data.environment, start=1)
     ]
+    tables += [_boots(each) for each in data.environment]
     if data.facts:
         tables.append(FactTable(title="Settled before the run", rows=tuple(_rows("", data.facts))))
     return tuple(table for table in tables if table.rows)
+
+
+def _boots(start: Mapping[str, Any]) -> FactTable:
+    """Return how long each sleeping deployment took to answer before a start's first trial."""
+    rows = []
+    for name, facts in start.get("endpoints", {}).items():
+        for each in facts.get("boots", ()):
+            asks = each.get("asks", 1)
+            took = f"{each.get('seconds', 0):.1f} s" + (f", asked {asks} times" if asks > 1 else "")
+            if not each.get("ready", True):
+                told = f"did not answer within {took}"
+            else:
+                told = f"{'booted in' if each.get('cold') else 'was warm, answered in'} {took}"
+            rows.append((f"{name}: {each.get('provider', '')} {each.get('stage', '')}", told))
+    return FactTable(title="Deployments woken before the run", rows=tuple(rows))
+
+
+def _without_boots(start: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a start's facts without its boots, which have a table of their own."""
+    endpoints = {
+        name: {key: value for key, value in facts.items() if key != "boots"}
+        for name, facts in start.get("endpoints", {}).items()
+    }
+    return {**start, **({"endpoints": endpoints} if endpoints else {})}
 
 
 def definitions(metrics: Iterable[str]) -> tuple[DefinitionView, ...]:
