@@ -389,7 +389,7 @@ def _build(data: RunData) -> ReportView:
     if failed:
         support.append(f"{count(failed)} of {plural(planned, 'trial')} failed.")
     distributions = _distributions(names, summary, counted)
-    shown = [each.metric for each in distributions]
+    shown = [*(each.metric for each in distributions), *EVENTS]
     trial_metrics = tuple(metric for metric in columns if metric in shown)
     return ReportView(
         title=data.suite.name,
