@@ -29,14 +29,12 @@ from harness.report.format import Unit, cell, count, in_characters, milliseconds
 from harness.report.inputs import RunData
 from harness.report.panels import (
     all_metrics,
-    candidate_stages,
-    definitions,
     failure_rows,
-    settings,
     trust,
     word_error_rows,
     word_error_totals,
 )
+from harness.report.settings import candidate_stages, definitions, settings
 from harness.report.view import (
     CandidateView,
     CautionView,
@@ -79,6 +77,8 @@ _DECIDING = ("response", "llm_ttft", "stt_finalize", "tts_first_byte", "wer")
 _SERIOUS = frozenset(
     {"ended_early", "failures", "disturbed", "lateness", "drift", "wer", "other_machine"}
 )
+# More names than these are counted.
+_NAMED = 3
 # A curve of more points than pixels is no truer.
 _MOST_POINTS = 400
 
@@ -297,12 +297,32 @@ def _ranked(summary: RunSummary, metric: str) -> list[tuple[str, Statistic]]:
     return sorted(found, key=place)
 
 
-def _caution(caution: Caution) -> CautionView:
-    advice = caution.advice[:1].upper() + caution.advice[1:].rstrip(".")
-    text = caution.text.rstrip(".")
-    # A candidate's name keeps its own spelling.
-    title = text if caution.candidate is not None else text[:1].upper() + text[1:]
-    return CautionView(title=title, advice=f"{advice}.", serious=caution.code in _SERIOUS)
+def _cautions(found: Sequence[Caution], candidates: int) -> tuple[CautionView, ...]:
+    """Return the cautions; what is said of several candidates in the same words is said once."""
+    grouped: dict[tuple[str, str, str], list[str]] = {}
+    for each in found:
+        text = each.text.rstrip(".")
+        whose = [] if each.candidate is None else [each.candidate]
+        if whose and text.startswith(f"{each.candidate}: "):
+            text = text.removeprefix(f"{each.candidate}: ")
+        elif whose:
+            # The name stands within the sentence.
+            whose = [""]
+        grouped.setdefault((each.code, text, each.advice.rstrip(".")), []).extend(whose)
+    views = []
+    for (code, text, advice), names in grouped.items():
+        if not names:
+            title = text[:1].upper() + text[1:]
+        elif names == [""]:
+            # A candidate's name keeps its own spelling.
+            title = text
+        elif len(names) == candidates > _NAMED:
+            title = f"All {candidates} candidates: {text}"
+        else:
+            title = f"{', '.join(names)}: {text}"
+        said = f"{advice[:1].upper()}{advice[1:]}."
+        views.append(CautionView(title=title, advice=said, serious=code in _SERIOUS))
+    return tuple(views)
 
 
 def _subtitle(data: RunData, counted: int) -> tuple[str, ...]:
@@ -399,7 +419,7 @@ def _build(data: RunData) -> ReportView:
         support=tuple(support),
         emulated=EMULATED if any(emulated.values()) else "",
         verdict=data.verdict,
-        cautions=tuple(_caution(each) for each in data.cautions if each.code != "emulated"),
+        cautions=_cautions([each for each in data.cautions if each.code != "emulated"], len(names)),
         candidates=tuple(
             CandidateView(
                 name=_display(name, emulated[name]),

@@ -40,6 +40,9 @@ __all__ = [
 _FEWER = {"faster": "fewer", "slower": "more"}
 _RATE_TITLES = {"failures": "Failed trials"}
 
+# The shares of more candidates than these are said as a range.
+_LISTED = 3
+
 
 def p_text(p: float) -> str:
     """Return a p-value; below a thousandth its digits mean nothing."""
@@ -204,7 +207,7 @@ def with_proviso(pair: PairComparison, leading: MetricChange) -> str:
 
 def describe_time(waterfalls: Sequence[WaterfallView], names: Sequence[str]) -> str:
     """Return which stage takes the largest share of each candidate's median turn, in a sentence."""
-    said: dict[str, list[str]] = {}
+    said: dict[str, list[tuple[float, str]]] = {}
     for each in waterfalls:
         if each.title != "median turn" or each.response_ns <= 0:
             continue
@@ -216,10 +219,17 @@ def describe_time(waterfalls: Sequence[WaterfallView], names: Sequence[str]) -> 
             continue
         stage, ns = max(sums.items(), key=lambda item: item[1])
         title = stage.upper() if len(stage) == 3 else stage
-        share = percent(ns / each.response_ns, 0)
-        said.setdefault(title, []).append(f"{share} of {names[each.candidate]}'s median turn")
-    parts = [f"the {title} takes {', '.join(shares)}" for title, shares in said.items()]
+        said.setdefault(title, []).append((ns / each.response_ns, names[each.candidate]))
+    parts = [f"the {title} takes {_shares(found)}" for title, found in said.items()]
     return f"Where the time goes: {'; '.join(parts)}." if parts else ""
+
+
+def _shares(found: Sequence[tuple[float, str]]) -> str:
+    if len(found) <= _LISTED:
+        return ", ".join(f"{percent(share, 0)} of {name}'s median turn" for share, name in found)
+    low, high = min(found)[0], max(found)[0]
+    around = f"{percent(low, 0)} to {percent(high, 0)}"
+    return f"{around} of the median turn of {len(found)} candidates"
 
 
 def headline_answer(
@@ -254,6 +264,13 @@ def headline_answer(
         return f"Too few trials to say how fast {name} is.", [f"{value.reason}."]
     second = order[1][0]
     pair = None if comparison is None else between(comparison, best, second)
+    aside = ""
+    if comparison is not None and comparison.pairs and pair is None:
+        # Of many candidates each is compared with the reference alone.
+        second = comparison.pairs[0].reference
+        pair = between(comparison, best, second)
+        aside = f"{best} has the lowest median of {len(order)} candidates, each of which was "
+        aside += f"compared with {second} alone."
     leading = None if pair is None else typical_of(pair, metric)
     if comparison is None or pair is None or leading is None:
         return f"{best} and {second} were not compared with each other.", []
@@ -264,7 +281,7 @@ def headline_answer(
     if not detected:
         sentence = f"No detectable difference between {name} and "
         sentence += f"{name_of(second, metric in emulated[second])}."
-    support = []
+    support = [aside] if aside else []
     difference = leading.change.difference
     if isinstance(difference, Estimate) and leading.p is not None:
         around = interval(difference.low, difference.high, unit, difference.point)
@@ -282,8 +299,9 @@ def headline_answer(
         seen = _seen(metric, leading.change)
         support.append(f"{seen[:1].upper()}{seen[1:]}.")
     if len(order) > 2:
-        others = ", ".join(each for each, _ in order[2:])
-        support.append(f"Behind them, in this order: {others}.")
+        others = ", ".join(each for each, _ in order if each not in (best, second))
+        told = "The others, the fastest first" if aside else "Behind them, in this order"
+        support.append(f"{told}: {others}.")
     support.extend(statement_of(pair, each) for each in pair.rates if each.rate == "wer")
     return sentence, support
 

@@ -9,6 +9,7 @@ elsewhere. Trial details are packed by gzip in chunks, unpacked when one is open
 import base64
 import hashlib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -19,7 +20,7 @@ import jinja2
 from markupsafe import Markup
 
 from harness.analysis.collector import collector_off
-from harness.report.format import Cell, CellState, milliseconds, percent
+from harness.report.format import DASH, MINUS, Cell, CellState, milliseconds, percent
 from harness.report.page_data import base64_of, embed_json, pack_trials, page_data
 from harness.report.view import (
     Bar,
@@ -41,6 +42,12 @@ _STAGES = (
 )
 _STAGE_NAMES = dict(_STAGES)
 CHARTED = 8
+# Turns side by side; more would run out of the page.
+_WIDEST = 4
+# A number with its unit and share ("1 119 ms · 51 %", "5 of 6"), or a dash where there is none.
+_FIGURE = re.compile(
+    rf"{DASH}?|[±+{MINUS}]?\d[\d\s.]*\s?(ms|s|%|tokens/s|of \d+)?(\W+[\d.]+\s?%\W*)?"
+)
 _KINDS = (
     (BarKind.PROVIDER, "provider"),
     (BarKind.CLIENT, "client"),
@@ -230,7 +237,12 @@ def _stage_table(view: ReportView) -> PlainTable:
     line("Client (Python, plugin)", lambda bar: bar.kind is BarKind.CLIENT)
     line("Unattributed", lambda bar: bar.kind is BarKind.UNATTRIBUTED)
     rows.append(("Response", *(shown(each.response, each) for each in view.waterfalls)))
-    return PlainTable(title="By stage", columns=("Stage", *headers), rows=tuple(rows))
+    columns = ("Stage", *headers)
+    if len(headers) > _WIDEST:
+        # Many turns go down the page, not across it.
+        turned = tuple(zip(columns, *rows, strict=True))
+        columns, rows = ("Turn", *map(str, turned[0][1:])), list(turned[1:])
+    return PlainTable(title="By stage", columns=columns, rows=tuple(rows))
 
 
 def _part_tables(view: ReportView) -> list[PlainTable]:
@@ -264,6 +276,18 @@ def _charted(view: ReportView) -> list[int]:
         return []
     leading = view.comparisons[drawn[0]].metric
     return [k for k in drawn if view.comparisons[k].metric == leading][:CHARTED]
+
+
+def _numeric(table: PlainTable) -> tuple[bool, ...]:
+    """Return which columns hold figures, which stand right so that their digits meet."""
+    columns = [[row[k] for row in table.rows] for k in range(len(table.columns))]
+    return tuple(
+        k > 0
+        and bool(column)
+        and all(isinstance(each, Cell) or _FIGURE.fullmatch(each) for each in column)
+        and any(isinstance(each, Cell) or each.strip(DASH) for each in column)
+        for k, column in enumerate(columns)
+    )
 
 
 def _sections(view: ReportView) -> list[tuple[str, str]]:
@@ -347,6 +371,7 @@ def render_html(
             ticks=ticks,
             grid=grid,
             stage_names=_STAGES,
+            numeric=_numeric,
             stage_table=_stage_table(view),
             part_tables=_part_tables(view),
             definitions={each.metric: each.formula for each in view.definitions},

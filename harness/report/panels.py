@@ -1,9 +1,6 @@
-"""The tables about the run itself: trust, failures, words, settings, definitions."""
+"""The tables about the run itself: trust, failures, words, every metric."""
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from enum import Enum
-from typing import Any
 
 import numpy as np
 
@@ -13,9 +10,6 @@ from harness.analysis.metrics import transcript_text
 from harness.analysis.samples import Row
 from harness.analysis.summary import CandidateSummary, RunSummary, is_emulated
 from harness.analysis.transcript import NORMALISER_VERSION, Score
-from harness.domain.barge_in import describe_barge_in
-from harness.domain.condition import describe_condition
-from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Health
 from harness.report.details import diff_of
@@ -23,7 +17,6 @@ from harness.report.format import Cell, Unit, cell, count, milliseconds, missing
 from harness.report.inputs import RunData
 from harness.report.providers import caches_table, endpoints_table
 from harness.report.view import (
-    DefinitionView,
     FactTable,
     FailureRow,
     PlainTable,
@@ -32,10 +25,7 @@ from harness.report.view import (
 
 __all__ = [
     "all_metrics",
-    "candidate_stages",
-    "definitions",
     "failure_rows",
-    "settings",
     "trust",
     "word_error_rows",
     "word_error_totals",
@@ -43,51 +33,6 @@ __all__ = [
 
 MS = 1_000_000
 WORST = 6
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, Enum):
-        return str(value.value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if value is None or value in ((), ""):
-        return "–"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(_text(each) for each in value)
-    return str(value)
-
-
-def _rows(prefix: str, value: Any) -> list[tuple[str, str]]:
-    """Return nested values as lines of dotted names."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return [
-            line
-            for name, inner in value.items()
-            for line in _rows(f"{prefix}.{name}" if prefix else str(name), inner)
-        ]
-    return [(prefix, _text(value))]
-
-
-def candidate_stages(data: RunData, name: str) -> tuple[tuple[str, str], ...]:
-    """Return one line for each stage of a candidate: what answers there."""
-    candidate = next((each for each in data.suite.candidates if each.name == name), None)
-    if candidate is None:
-        return ()
-    lines: list[tuple[str, str]] = []
-    if candidate.agent is not None:
-        lines.append(("agent", candidate.agent))
-    for stage in (Stage.STT, Stage.LLM, Stage.TTS):
-        settings = candidate.stage(stage)
-        if settings is not None:
-            lines.append((stage.value.upper(), _stage_line(settings)))
-    return tuple(lines)
-
-
-def _stage_line(settings: StageSettings) -> str:
-    parts = [settings.provider, settings.model, settings.voice, settings.profile]
-    return " · ".join(part for part in parts if part)
 
 
 def all_metrics(summary: RunSummary) -> PlainTable:
@@ -405,128 +350,3 @@ def trust(data: RunData, selections: Mapping[str, Selection]) -> tuple[PlainTabl
             )
         )
     return tuple(tables)
-
-
-def _costs(each: CandidateSummary) -> tuple[tuple[str, str], ...]:
-    if each.cost is None:
-        return ()
-    cost = each.cost
-    lines = [("cost of all trials", f"{cost.total:.4f}"), ("per trial", f"{cost.per_trial:.6f}")]
-    lines += [(f"of {stage.value.upper()}", f"{value:.4f}") for stage, value in cost.stages.items()]
-    if cost.uncounted:
-        lines.append(("replies without usage, not counted", count(cost.uncounted)))
-    if cost.unpriced:
-        lines.append(("without a price", ", ".join(stage.value for stage in cost.unpriced)))
-    return tuple(lines)
-
-
-def settings(data: RunData) -> tuple[FactTable, ...]:
-    """Return every setting, version and hash that the run knows."""
-    suite = data.suite
-    general = [
-        (each.name, _text(getattr(suite, each.name)))
-        for each in dataclasses.fields(suite)
-        if each.name
-        in {
-            "name",
-            "description",
-            "driver",
-            "via",
-            "repeats",
-            "warmups",
-            "concurrency",
-            "frame_ms",
-            "trailing",
-            "wer_limit",
-            "keep_audio",
-            "stage_texts",
-        }
-    ]
-    general.append(("seed", _text(data.seed if data.seed is not None else suite.seed)))
-    general += [(f"condition {each.name}", describe_condition(each)) for each in suite.conditions]
-    general += [(f"barge-in {each.name}", describe_barge_in(each)) for each in suite.barge_ins]
-    tables = [FactTable(title="Suite", rows=tuple(general))]
-    for candidate in suite.candidates:
-        found = data.summary.candidates.get(candidate.name)
-        tables.append(
-            FactTable(
-                title=f"Candidate {candidate.name}",
-                rows=(
-                    *(line for line in _rows("", candidate) if line[0] != "name"),
-                    *(_costs(found) if found is not None else ()),
-                ),
-            )
-        )
-    tables += [
-        FactTable(title="Session options", rows=tuple(_rows("", suite.session))),
-        FactTable(
-            title="Time-outs and limits",
-            rows=(*_rows("", suite.timeouts), *_rows("", suite.limits)),
-        ),
-    ]
-    if suite.via.value == "gateway":
-        tables.append(FactTable(title="Gateway", rows=tuple(_rows("", suite.gateway))))
-    if suite.prices:
-        tables.append(FactTable(title="Prices", rows=tuple(_rows("", suite.prices))))
-    tables += [
-        FactTable(title=f"Dataset {each.get('name', '')}".strip(), rows=tuple(_rows("", each)))
-        for each in data.datasets
-    ]
-    many = len(data.environment) > 1
-    tables += [
-        FactTable(
-            title=f"Environment, start {number}" if many else "Environment",
-            rows=tuple(_rows("", _without_boots(each))),
-        )
-        for number, each in enumerate(data.environment, start=1)
-    ]
-    tables += [_boots(each) for each in data.environment]
-    if data.facts:
-        tables.append(FactTable(title="Settled before the run", rows=tuple(_rows("", data.facts))))
-    return tuple(table for table in tables if table.rows)
-
-
-def _boots(start: Mapping[str, Any]) -> FactTable:
-    """Return how long each sleeping deployment took to answer before a start's first trial."""
-    rows = []
-    for name, facts in start.get("endpoints", {}).items():
-        for each in facts.get("boots", ()):
-            asks = each.get("asks", 1)
-            took = f"{each.get('seconds', 0):.1f} s" + (f", asked {asks} times" if asks > 1 else "")
-            if not each.get("ready", True):
-                told = f"did not answer within {took}"
-            else:
-                told = f"{'booted in' if each.get('cold') else 'was warm, answered in'} {took}"
-            rows.append((f"{name}: {each.get('provider', '')} {each.get('stage', '')}", told))
-    return FactTable(title="Deployments woken before the run", rows=tuple(rows))
-
-
-def _without_boots(start: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a start's facts without its boots, which have a table of their own."""
-    endpoints = {
-        name: {key: value for key, value in facts.items() if key != "boots"}
-        for name, facts in start.get("endpoints", {}).items()
-    }
-    return {**start, **({"endpoints": endpoints} if endpoints else {})}
-
-
-def definitions(metrics: Iterable[str]) -> tuple[DefinitionView, ...]:
-    """Return the definitions of metrics, in the order of reports."""
-    wanted = set(metrics)
-    found = []
-    for metric in METRICS.values():
-        if metric.id not in wanted:
-            continue
-        formula = metric.definition
-        if metric.start is not None and metric.end is not None:
-            formula = f"{metric.start.value} → {metric.end.value}: {formula}"
-        found.append(
-            DefinitionView(
-                metric=metric.id,
-                name=metric.title,
-                formula=formula,
-                never=metric.leaves_out,
-                better=f"{metric.better} is better",
-            )
-        )
-    return tuple(found)

@@ -14,10 +14,10 @@ from harness.domain.suite import Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, FailureKind, Trial
 from harness.report.assemble import build_view
-from harness.report.format import CellState
-from harness.report.html import render_html
+from harness.report.format import Cell, CellState
+from harness.report.html import _numeric, render_html
 from harness.report.inputs import RunData, peaks_of
-from harness.report.view import ReportView, TrialStatus
+from harness.report.view import PlainTable, ReportView, TrialStatus
 from tests.synthetic import (
     MS,
     Script,
@@ -243,3 +243,32 @@ def test_peaks_of_a_recording() -> None:
     assert peaks_of(quiet * 10, 4) == bytes(4)
     assert len(peaks_of(loud * 3 + b"\x01", 160)) == 3
     assert peaks_of((-32_768).to_bytes(2, "little", signed=True), 1) == b"\xff"
+
+
+def test_cautions_in_the_same_words_are_said_once() -> None:
+    """What is true of both candidates is one line with both names; a whole run's has none."""
+    view = build_view(make_data({"a": 1.0, "b": 1.0}, utterances=4, repeats=2))
+    titles = [each.title for each in view.cautions]
+    assert any(title.startswith("a, b: ") for title in titles)
+    assert len(titles) == len(set(titles))
+
+
+def test_large_parts_of_the_settings_are_tables_of_their_own() -> None:
+    """Packages stand in a table by their names, not under a prefix on every line."""
+    packages = {f"package-{k}": "1.0" for k in range(8)}
+    data = replace(make_data(utterances=4, repeats=2), environment=[{"packages": packages}])
+    tables = {table.title: dict(table.rows) for table in build_view(data).settings}
+    assert tables["Environment: packages"] == packages
+
+
+def test_figures_stand_right_and_words_left() -> None:
+    """A column of numbers, shares or cells is set right; names and sentences are not."""
+    table = PlainTable(
+        title="t",
+        columns=("name", "ms", "share", "words", "of", "none", "id"),
+        rows=(
+            ("a", "1\u202f119\u00a0ms", "51\u00a0%", "no undisturbed trial", "5 of 6", "–", "t1"),
+            ("b", Cell(text="n too small"), "7 of 7 (100.0\u00a0%)", "–", "–", "–", "2026-11-21"),
+        ),
+    )
+    assert _numeric(table) == (False, True, True, False, True, False, False)

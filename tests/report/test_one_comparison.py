@@ -162,3 +162,16 @@ def test_what_cannot_be_carried_is_one_note(repeats: int) -> None:
     tails = [each for each in view.comparisons if each.name.endswith("p95")]
     notes = [each for each in view.comparison_notes if each.startswith("no p95: p95 needs 59")]
     assert (bool(tails), len(notes)) == ((False, 1) if repeats == 1 else (True, 0))
+
+
+def test_many_candidates_are_answered_against_the_reference() -> None:
+    """Of many candidates the fastest is compared with the reference, and that is what is said."""
+    names = tuple(f"c{k:02}" for k in range(12))
+    speeds = {name: 1.0 - 0.02 * k for k, name in enumerate(names)}
+    view = build_view(data_of(list(make_run(speeds, utterances=8, repeats=2)), *names))
+    assert "not compared" not in view.answer
+    assert names[0] in view.answer
+    assert any("compared with c00 alone" in line for line in view.support)
+    where = next(line for line in view.support if line.startswith("Where the time goes"))
+    assert "candidates" in where
+    assert len(where) < 200

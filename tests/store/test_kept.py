@@ -58,9 +58,9 @@ def test_changed_code_makes_another_key(tmp_path: Path) -> None:
     package = tmp_path / "package"
     (package / "inner").mkdir(parents=True)
     (package / "inner" / "metric.py").write_text("FLOOR = 1\n")
-    before = kept._sources(package)  # noqa: SLF001 - what the key is made from
+    before = kept._sources(package)
     (package / "inner" / "metric.py").write_text("FLOOR = 2\n")
-    after = kept._sources(package)  # noqa: SLF001 - as above
+    after = kept._sources(package)
     assert before == [("inner/metric.py", b"FLOOR = 1\n")]
     assert after != before
 

@@ -303,7 +303,7 @@ function rowOf(i) {
     el("td", {}, T.u[i]),
     el("td", {}, el("span", { class: "pill " + status, "data-tip": T.n[i] || null }, T.f[i] ? "failed: " + T.f[i] : status)),
     ...DATA.metrics.map((m, k) => el("td", { class: "num" }, show(T.v[k][i], m.unit), m.emulated && T.v[k][i] !== null ? emuMini() : null)),
-    el("td", { class: "tags" }, T.tags[T.g[i]].join(", ")));
+    el("td", { class: "tags", "data-tip": T.tags[T.g[i]].join("\n") }, T.tags[T.g[i]].join(", ")));
 }
 function renderTrials() {
   shownRows = select();
