@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import ConfigurationError
+from harness.report.providers import PROVIDED
 from harness.report.view import ReportView, TrialView
 
 __all__ = ["FORMAT_VERSION", "render_csv", "render_json", "trial_records", "write_parquet"]
 
 FORMAT_VERSION = 1
 _UNIT_SUFFIX = {"ms": "_ms", "rate": "", "ratio": "", "tokens/s": "_per_s", "count": ""}
+_KINDS: dict[str, type] = {"repeat": int, "emulated": bool}
 # What a spreadsheet would run when it opens the file.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -37,6 +39,10 @@ def _plain(value: object) -> Any:
     return value
 
 
+def _metric_columns(view: ReportView) -> list[str]:
+    return [f"{metric}{_UNIT_SUFFIX.get(unit, '')}" for metric, _, unit in view.trial_metrics]
+
+
 def trial_records(view: ReportView) -> list[dict[str, str | int | bool | float | None]]:
     """Return one flat record for each trial; a metric's column ends in its unit.
 
@@ -44,7 +50,7 @@ def trial_records(view: ReportView) -> list[dict[str, str | int | bool | float |
     note, tags, emulated, then each metric, then what the providers told of each stage (the names
     are those of ``harness.report.providers.provider_facts``) and the trial's cost.
     """
-    names = [f"{metric}{_UNIT_SUFFIX.get(unit, '')}" for metric, _, unit in view.trial_metrics]
+    names = _metric_columns(view)
     records: list[dict[str, str | int | bool | float | None]] = []
     for trial in view.trials:
         candidate = view.candidates[trial.candidate]
@@ -121,21 +127,8 @@ def write_parquet(view: ReportView, path: Path) -> None:
             "or choose --format csv"
         ) from error
     records = trial_records(view)
+    kinds = {**_KINDS, **PROVIDED, **dict.fromkeys(_metric_columns(view), float)}
+    types = {float: pa.float64(), int: pa.int64(), bool: pa.bool_(), str: pa.string()}
     names = list(records[0]) if records else []
-    metrics = names[len(names) - len(view.trial_metrics) :]
-    schema = pa.schema(
-        [
-            (
-                name,
-                pa.float64()
-                if name in metrics
-                else pa.int64()
-                if name == "repeat"
-                else pa.bool_()
-                if name == "emulated"
-                else pa.string(),
-            )
-            for name in names
-        ]
-    )
+    schema = pa.schema([(name, types[kinds.get(name, str)]) for name in names])
     pq.write_table(pa.Table.from_pylist(records, schema=schema), path)

@@ -1,6 +1,7 @@
 """What providers told of each request, and what was seen of the way to them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from harness.analysis.costs import cost_of
 from harness.analysis.disturbance import Selection
@@ -13,9 +14,43 @@ from harness.domain.trial import Attempt, Connection, Request, Trial
 from harness.report.format import Cell, count, milliseconds, percent
 from harness.report.view import PlainTable, ProviderFact
 
-__all__ = ["caches_table", "cost_line", "endpoints_table", "provider_facts", "request_lines"]
+__all__ = [
+    "PROVIDED",
+    "caches_table",
+    "cost_line",
+    "endpoints_table",
+    "provider_facts",
+    "request_lines",
+]
 
 _STAGES = (Stage.STT, Stage.LLM, Stage.TTS)
+PROVIDED: Mapping[str, type[str | int | float | bool]] = MappingProxyType(
+    {
+        "cold": bool,
+        **{
+            f"{stage.value}_{name}": kind
+            for stage in _STAGES
+            for name, kind in (
+                ("endpoint", str),
+                ("model", str),
+                ("served_by", str),
+                ("request_id", str),
+                ("reused", bool),
+                ("rtt_ms", float),
+                ("connect_ms", float),
+                ("attempts", int),
+            )
+        },
+        "llm_input_tokens": int,
+        "llm_output_tokens": int,
+        "llm_cached_tokens": int,
+        "tts_characters": int,
+        "stt_audio_s": float,
+        "tts_audio_s": float,
+        "cost": float,
+    }
+)
+"""The type of each of a trial's columns, by its name; every value may be missing."""
 _MS = 1_000_000
 
 

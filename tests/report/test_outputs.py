@@ -19,6 +19,7 @@ from harness.report.charts import CHARTS, draw_charts
 from harness.report.export import render_csv, render_json, trial_records, write_parquet
 from harness.report.junit import render_junit
 from harness.report.markdown import escape_markdown, render_markdown
+from harness.report.providers import PROVIDED
 from harness.report.trace import render_trace
 from harness.report.view import TrialStatus, VerdictKind
 from tests.report.samples import HOSTILE, make_view
@@ -137,11 +138,20 @@ def test_parquet_reads_back(tmp_path: Path) -> None:
     """Parquet has the same records with typed columns."""
     pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is an extra")
     path = tmp_path / "trials.parquet"
-    write_parquet(VIEW, path)
+    told: dict[type, str | int | float | bool] = {str: "x", int: 3, float: 1.5, bool: True}
+    provided = tuple((name, told[kind]) for name, kind in PROVIDED.items())
+    nothing = tuple((name, None) for name in PROVIDED)
+    trials = tuple(
+        replace(each, provided=provided if number else nothing)
+        for number, each in enumerate(VIEW.trials)
+    )
+    view = replace(VIEW, trials=trials)
+    write_parquet(view, path)
     table = pq.read_table(path)
-    assert table.num_rows == len(VIEW.trials)
+    assert table.num_rows == len(view.trials)
     assert str(table.schema.field("response_ms").type) == "double"
-    assert table.to_pylist() == trial_records(VIEW)
+    assert str(table.schema.field("llm_cached_tokens").type) == "int64"
+    assert table.to_pylist() == trial_records(view)
 
 
 def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
