@@ -180,8 +180,8 @@ class SessionOptions:
         interruptions: the user may interrupt the reply.
         interruption_mode: what tells an interruption, where a candidate does not say: "vad" or
             "adaptive".
-        backchannel_boundary_s: within so many seconds of the reply's beginning the adaptive detector
-            is not asked, and voice activity decides; of its last so many, transcripts are kept.
+        backchannel_boundary_s: within so many seconds of the reply's beginning the detector is not
+            asked, and voice activity decides; transcripts of its last so many seconds are kept.
         text_transforms: livekit's filters between LLM and TTS ("filter_markdown", "filter_emoji").
         tts_format: the audio format asked of the TTS.
         max_retries: of each provider's call.
