@@ -73,8 +73,8 @@ class ChatBody:
 class SpeechBody:
     """A synthesis response, read.
 
-    ``early`` counts what came before it had been asked for; ``container`` tells that the events'
-    audio is no bare samples.
+    ``early`` counts what came before it had been asked for; ``container`` tells that the audio
+    is no bare samples.
     """
 
     header: Stamp | None = None
@@ -285,7 +285,16 @@ def _read_speko_chat(exchange: Exchange, body: ChatBody) -> None:
 
 
 _WAV_HEADER = 44
-_CONTAINERS = (b"RIFF", b"ID3", b"OggS", b"fLaC", b"\xff\xf1", b"\xff\xf3", b"\xff\xfb")
+_CONTAINERS = (
+    b"RIFF",
+    b"ID3",
+    b"OggS",
+    b"fLaC",
+    b"\xff\xf1",
+    b"\xff\xf2",
+    b"\xff\xf3",
+    b"\xff\xfb",
+)
 """How WAV, MP3, Opus, FLAC and AAC begin."""
 
 
@@ -300,6 +309,7 @@ def read_speech(exchange: Exchange) -> SpeechBody:
         _read_speech_events(exchange, body)
     else:
         whole = exchange.chunks[0].data[:4]
+        body.container = whole.startswith(_CONTAINERS)
         skip = _WAV_HEADER if whole == b"RIFF" else 0
         for chunk in exchange.chunks:
             size = len(chunk.data)

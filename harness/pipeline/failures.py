@@ -233,9 +233,11 @@ def speech_failure(exchange: Exchange, body: SpeechBody, redact: Redact) -> Fail
         return failure(FailureKind.MALFORMED, f"{body.malformed} events could not be read")
     if exchange.ended is not None and body.size == 0:
         return failure(FailureKind.EMPTY, "answered with no audio")
+    # What states no format of audio is taken for samples, unless it begins like a file.
+    samples = not content_type.startswith(("audio/", "text/")) and not body.container
+    if (samples or content_type.startswith("audio/pcm")) and body.size % 2 and exchange.ended:
+        return failure(FailureKind.MALFORMED, "an odd number of bytes is no 16-bit audio")
     if content_type.startswith("audio/pcm"):
-        if exchange.ended is not None and body.size % 2:
-            return failure(FailureKind.MALFORMED, "an odd number of bytes is no 16-bit audio")
         rate = re.search(r"rate=([0-9]{1,9})", content_type)
         states_rate = exchange.url.endswith(SPEKO_SPEECH)
         if rate is not None and not states_rate and int(rate[1]) != PROMISED_RATE:

@@ -57,7 +57,14 @@ class Answered:
     begun_ns: int
     data: bytes = b""
     whole: bool = False
-    places: list[tuple[int, int]] = field(default_factory=list)
+    places: list[tuple[int, int]] = field(default_factory=list, repr=False)
+
+    def __repr__(self) -> str:
+        """Leave out the middle of a long body."""
+        data = self.data
+        shown = data if len(data) < 3000 else data[:200] + b"[...]" + data[-200:]
+        ended = "whole" if self.whole else "cut"
+        return f"Answered({self.status}, {self.content_type!r}, {ended}, {len(data)}: {shown!r})"
 
 
 class WireServer:
