@@ -134,6 +134,7 @@ def missing_keys(suite: Suite, environ: Mapping[str, str] | None = None) -> tupl
     """
     values = os.environ if environ is None else environ
     users: dict[tuple[str, str], list[str]] = {}
+    shared: dict[tuple[str, str], list[str]] = {}
     for candidate in suite.candidates:
         if candidate.agent is not None:
             # The user's own agent brings its own clients, and reads its own keys.
@@ -150,14 +151,23 @@ def missing_keys(suite: Suite, environ: Mapping[str, str] | None = None) -> tupl
             for key in stage_keys(settings, any_stage):
                 name = own if own and key.secret else key.name
                 given = values.get(name, "") or values.get(key.instead or "", "")
+                if key.required and key.single:
+                    place = f"{candidate.name}.{stage.value}"
+                    shared.setdefault((candidate.name, name), []).append(place)
                 if key.required and not given.strip():
                     title = PROVIDERS[settings.provider].title
                     purpose = f"{title}'s {key.purpose}" if key.purpose else title
                     users.setdefault((name, purpose), []).append(f"{candidate.name}.{stage.value}")
-    return tuple(
+    lines = [
         f"{name}: not set; it holds {purpose}, needed by {', '.join(dict.fromkeys(needed))}"
         for (name, purpose), needed in users.items()
-    )
+    ]
+    lines += [
+        f"{name}: cannot serve {' and '.join(places)} at once; name each by an option of its stage"
+        for (_, name), places in shared.items()
+        if len(places) > 1
+    ]
+    return tuple(lines)
 
 
 def secret_values(

@@ -17,6 +17,7 @@ from harness.store.environment import (
     redact_values,
     secret_values,
 )
+from harness.store.suites import read_suite
 from tests.scripted_performer import suite_of
 
 SECRET = 'pk+/="ä b'
@@ -85,7 +86,7 @@ def test_missing_keys() -> None:
     held = "not set; it holds OpenAdapter's key"
     assert lines == (
         f"PARAKEET_API_KEY: {held} of the Parakeet WebSocket, needed by a.stt, b.stt",
-        f"OPENADAPTER_API_KEY: {held} of LLM and TTS, needed by a.llm, a.tts, b.llm, b.tts",
+        f"OPENADAPTER_API_KEY: {held} of LLM, TTS and Whisper, needed by a.llm, a.tts, b.llm, b.tts",
     )
     full = {"PARAKEET_API_KEY": "p", "OPENADAPTER_API_KEY": "o"}
     assert missing_keys(suite_of("a"), full) == ()
@@ -136,3 +137,21 @@ def test_git_state() -> None:
     """The commit and whether the work tree differs are told."""
     found = collect_environment(Path(__file__).parent)["git"]
     assert found is None or (len(found["commit"]) == 40 and found["dirty"] in (True, False, None))
+
+
+def test_one_address_cannot_be_two_deployments(tmp_path: Path) -> None:
+    """A variable that names one deployment is told where two stages of a candidate rely on it."""
+    stage = 'provider = "baseten"'
+    path = tmp_path / "two.toml"
+    path.write_text(
+        'name = "two"\nvia = "live"\n[[dataset]]\npath = "starter"\n'
+        f'[[candidate]]\nname = "a"\nstt = {{ {stage} }}\nllm = {{ {stage} }}\n'
+        f"tts = {{ {stage} }}\n",
+        encoding="utf-8",
+    )
+    keys = {"BASETEN_API_KEY": "k", "BASETEN_MODEL_ENDPOINT": "wss://one.example/websocket"}
+    (line,) = missing_keys(read_suite(path), keys)
+    assert "cannot serve a.stt and a.tts at once" in line
+    text = path.read_text(encoding="utf-8").replace("tts = { ", 'tts = { model_id = "x", ')
+    path.write_text(text, encoding="utf-8")
+    assert missing_keys(read_suite(path), keys) == ()

@@ -20,6 +20,7 @@ _DEPLOYMENT_OPTIONS = MappingProxyType({"endpoint": "str", "model_id": "str", "c
 _BASETEN_ENDPOINT = EnvironmentKey(
     name="BASETEN_MODEL_ENDPOINT",
     purpose="address of the deployment, where the stage names none",
+    single=True,
 )
 
 

@@ -29,6 +29,7 @@ class EnvironmentKey:
         secret: its value is never shown, written or logged.
         default: what stands in for it.
         instead: a variable that, where it is set, is read in place of this one.
+        single: it can serve one stage of a candidate, not two.
     """
 
     name: str
@@ -37,6 +38,7 @@ class EnvironmentKey:
     secret: bool = False
     default: str | None = None
     instead: str | None = None
+    single: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
