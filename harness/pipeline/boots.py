@@ -38,7 +38,8 @@ _RATE: Final = 16_000
 _FRAME: Final = 320
 _TEXT: Final = "Hello."
 
-Ask = Callable[[], Awaitable[None]]
+Ask = Callable[[Callable[[], None]], Awaitable[None]]
+"""Asks, and calls what it is given when the answer is there; cleaning up comes after that."""
 
 
 def sleepers(candidate: Candidate, *, emulated: bool) -> dict[Stage, StageSettings]:
@@ -97,9 +98,9 @@ async def wake(
         tell: told once a second what is still waited for.
     """
     asks: dict[Stage, Ask] = {
-        Stage.STT: lambda: _hear(clients.stt, ask_s),
-        Stage.LLM: lambda: _chat(clients.llm, ask_s),
-        Stage.TTS: lambda: _speak(clients.tts, ask_s),
+        Stage.STT: lambda done: _hear(clients.stt, ask_s, done),
+        Stage.LLM: lambda done: _chat(clients.llm, ask_s, done),
+        Stage.TTS: lambda done: _speak(clients.tts, ask_s, done),
     }
     waiting = {stage: settings.provider for stage, settings in stages.items()}
     began = time.perf_counter_ns()
@@ -132,51 +133,58 @@ async def _wake_one(stage: Stage, provider: str, ask: Ask, limit_s: float, ask_s
     began = time.perf_counter_ns()
     asks = 0
 
-    def since() -> int:
-        return time.perf_counter_ns() - began
-
     while True:
         asks += 1
-        left_s = limit_s - since() / _NS_PER_S
-        answered, final = await _asked(ask, min(left_s, ask_s))
-        took = since()
-        if answered:
+        left_s = limit_s - (time.perf_counter_ns() - began) / _NS_PER_S
+        answered_ns, final = await _asked(ask, min(left_s, ask_s))
+        if answered_ns is not None:
+            took = answered_ns - began
             cold = asks > 1
             if not cold and took > _SLOW_S * _NS_PER_S:
                 again = time.perf_counter_ns()
-                await _asked(ask, ask_s)
-                cold = took > _TIMES * (time.perf_counter_ns() - again)
+                warm_ns, _ = await _asked(ask, ask_s)
+                cold = warm_ns is not None and took > _TIMES * (warm_ns - again)
             return Boot(stage=stage, provider=provider, took_ns=took, cold=cold, asks=asks)
+        took = time.perf_counter_ns() - began
         if final or took / _NS_PER_S + _POLL_S >= limit_s:
-            cold = not final
             return Boot(
-                stage=stage, provider=provider, took_ns=took, cold=cold, ready=False, asks=asks
+                stage=stage,
+                provider=provider,
+                took_ns=took,
+                cold=not final,
+                ready=False,
+                asks=asks,
             )
         await asyncio.sleep(_POLL_S)
 
 
-async def _asked(ask: Ask, limit_s: float) -> tuple[bool, bool]:
-    """Ask once; return whether it answered, and if not, whether it is of no use to ask again."""
+async def _asked(ask: Ask, limit_s: float) -> tuple[int | None, bool]:
+    """Ask once; return when the answer came, and without one whether to ask again is of no use."""
+    answered: list[int] = []
+
+    def done() -> None:
+        answered.append(time.perf_counter_ns())
+
     try:
         async with asyncio.timeout(max(limit_s, 0.1)):
             # A task of its own: what it puts into its context touches no trial's.
-            await asyncio.create_task(_unrecorded(ask))
+            await asyncio.create_task(_unrecorded(ask, done))
     except Exception as error:  # noqa: BLE001  (a plugin may raise anything, and it is a question)
         status = error.status_code if isinstance(error, APIStatusError) else None
-        return False, status in _FINAL
-    return True, False
+        return None, status in _FINAL
+    return (answered[0] if answered else None), False
 
 
-async def _unrecorded(ask: Ask) -> None:
+async def _unrecorded(ask: Ask, done: Callable[[], None]) -> None:
     CURRENT_RECORDER.set(Recorder())
-    await ask()
+    await ask(done)
 
 
 def _once(ask_s: float) -> APIConnectOptions:
     return APIConnectOptions(max_retry=0, timeout=ask_s)
 
 
-async def _hear(client: Any, ask_s: float) -> None:
+async def _hear(client: Any, ask_s: float, done: Callable[[], None]) -> None:
     """Open a stream and give it a second of noise; return when its socket is open."""
     recorder = CURRENT_RECORDER.get()
     assert recorder is not None
@@ -202,9 +210,10 @@ async def _hear(client: Any, ask_s: float) -> None:
                 await listening
                 raise ConnectionError("the stream ended before its socket was open")
             await asyncio.sleep(0.01)
+        done()
         # What is refused is refused at once, after the upgrade.
-        done, _ = await asyncio.wait({listening}, timeout=0.2)
-        if done:
+        ended, _ = await asyncio.wait({listening}, timeout=0.2)
+        if ended:
             await listening
     finally:
         listening.cancel()
@@ -214,16 +223,17 @@ async def _hear(client: Any, ask_s: float) -> None:
             await stream.aclose()
 
 
-async def _chat(client: Any, ask_s: float) -> None:
+async def _chat(client: Any, ask_s: float, done: Callable[[], None]) -> None:
     """Ask for a word; return with the first of the answer."""
     context = llm.ChatContext.empty()
     context.add_message(role="user", content=_TEXT)
     async with client.chat(chat_ctx=context, conn_options=_once(ask_s)) as stream:
         async for _ in stream:
+            done()
             return
 
 
-async def _speak(client: Any, ask_s: float) -> None:
+async def _speak(client: Any, ask_s: float, done: Callable[[], None]) -> None:
     """Have a word spoken; return with its first sound."""
     if client.capabilities.streaming:
         stream = client.stream(conn_options=_once(ask_s))
@@ -233,5 +243,6 @@ async def _speak(client: Any, ask_s: float) -> None:
         stream = client.synthesize(_TEXT, conn_options=_once(ask_s))
     async with stream:
         async for _ in stream:
+            done()
             return
     raise ConnectionError("no sound came")
