@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.domain.driver import PlayableUtterance
@@ -43,7 +43,10 @@ _REQUEST_S = 3.0
 _PAUSE_S = 0.1
 LIMIT_S = 20.0
 """No trial may last longer: the utterance, its time-outs one after the other, and the playout."""
-_UTTERANCE = "slt-stop"
+_UTTERANCE, _LONGER = "slt-stop", "slt-umbrella"
+"""The reply to the longer is long enough to show that half of it is missing."""
+_HANG_UP_S = 0.3
+"""An LLM's faults strike before its one sentence is spoken: the rest of the reply tells nothing."""
 _TEXT = "I have added apples, bread and milk to your list."
 _DRIVERS: dict[str, type[Base]] = {"session": SessionPerformer, "stage": StagePerformer}
 
@@ -103,7 +106,11 @@ def striking(folder: Path) -> Iterator[GatewayProcess]:
 
 async def _play(gateway: GatewayProcess, watch: Watch, case: Case, attempt: int) -> list[Played]:
     """Play the utterance until one trial has followed the struck one."""
-    utterance = playable(_UTTERANCE)
+    stage, in_session = case.row.stage, case.driver == "session"
+    utterance = playable(_LONGER if in_session and stage is Stage.TTS else _UTTERANCE)
+    timeouts = _TIMEOUTS
+    if in_session and stage is Stage.LLM:
+        timeouts = replace(timeouts, hang_up_s=_HANG_UP_S)
     chosen = case.candidate(attempt)
     options = SessionOptions(request_timeout_s=_REQUEST_S, max_retries=case.retries)
     suite = Suite(
@@ -111,7 +118,7 @@ async def _play(gateway: GatewayProcess, watch: Watch, case: Case, attempt: int)
         datasets=(DatasetChoice(path="starter"),),
         candidates=(chosen,),
         session=options,
-        timeouts=_TIMEOUTS,
+        timeouts=timeouts,
         stage_texts=(_TEXT,),
     )
     root = f"http://127.0.0.1:{gateway.port}"

@@ -267,14 +267,11 @@ ROWS: tuple[Row, ...] = (
         "livekit",
         ahead=1,
     ),
-    # The end of the socket, or of the body, is the end of the speech: how much of a short reply is
-    # missing only a recogniser could tell.
     _row(
         "baseten-orpheus",
         Stage.TTS,
         _SPOKEN_BY_SOCKET,
         "baseten",
-        session={F.TRUNCATION: ENDS_WELL},
         model="orpheus",
     ),
     _row(
@@ -282,7 +279,6 @@ ROWS: tuple[Row, ...] = (
         Stage.TTS,
         _SPOKEN,
         "baseten",
-        session={F.TRUNCATION: ENDS_WELL},
         model="orpheus",
         transport="http",
     ),
