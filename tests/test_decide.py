@@ -15,7 +15,7 @@ from harness.domain.trial import Trial, TrialKey
 from harness.errors import ConfigurationError
 from harness.store.baselines import read_baseline, write_baseline
 from harness.store.plans import DatasetSummary, RunPlan
-from harness.store.runs import create_run
+from harness.store.runs import Run, create_run
 from tests.scripted_performer import MS, playable, suite_of, trial_of
 
 IDS = tuple(f"u{number}" for number in range(12))
@@ -229,3 +229,37 @@ def test_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "one repeat" in json.loads(output)["a"]["gate"]["assumption"]
     assert asked(capsys, "plan", run, "--metric", "respons")[0] == 2
     assert asked(capsys, "plan", run, "--change", "0.9")[0] == 2
+
+
+def test_a_report_is_read_and_not_analysed_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second report of an unchanged run is the same page, made without its trials."""
+    run = stored(tmp_path)
+    asked(capsys, "report", str(run))
+    first = (run / "report.html").read_bytes()
+    assert (run / "charts" / "ecdf.svg").read_text().startswith("<?xml")
+
+    def refuse(_: object) -> None:
+        raise AssertionError("the trials were read again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "trials", refuse)
+        code, _, _ = asked(capsys, "report", str(run))
+    assert code == 0
+    assert (run / "report.html").read_bytes() == first
+
+
+def test_a_damaged_kept_report_is_made_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was kept and is torn is not trusted: the page is made from the trials."""
+    run = stored(tmp_path)
+    asked(capsys, "report", str(run))
+    first = (run / "report.html").read_bytes()
+    kept = run / "report.kept"
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[: len(whole) // 2])
+    asked(capsys, "report", str(run))
+    assert (run / "report.html").read_bytes() == first
+    assert kept.read_bytes() == whole

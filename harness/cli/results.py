@@ -1,9 +1,11 @@
 """Verbs about one stored run: report and show. Neither imports livekit."""
 
 import argparse
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,7 +17,7 @@ from harness.cli.console import make_console, safe
 from harness.cli.run_view import report_view, view_of
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
-from harness.report.charts import draw_charts
+from harness.report.charts import CHARTS, draw_charts
 from harness.report.export import render_csv, render_json, write_parquet
 from harness.report.format import DASH, milliseconds
 from harness.report.html import AudioClip, render_html
@@ -35,6 +37,9 @@ from harness.store.table import nearest
 from harness.store.wire import encode_trial
 
 __all__ = ["print_view", "report", "show", "write_html", "write_text"]
+
+CHARTS_FOLDER = "charts"
+"""The folder beside a run's report that holds its charts as SVG."""
 
 _SUFFIXES = {"html": "html", "markdown": "md", "csv": "csv", "json": "json", "parquet": "parquet"}
 # Key, candidate, trials, failures, word errors, and the leading metric's p50 and p95.
@@ -69,7 +74,7 @@ def write_html(
     verdict: VerdictView | None = None,
     by: By | None = None,
 ) -> tuple[Path, ReportView]:
-    """Write the HTML report of a run; return its path and what it shows.
+    """Write the HTML report of a run and its charts; return its path and what it shows.
 
     Args:
         run: to be reported.
@@ -82,8 +87,23 @@ def write_html(
     clips = _clips(run) if audio else {}
     target = path or run.path / "report.html"
     base = _link_to(run.path, target.parent)
-    write_text(target, render_html(view, prints=draw_charts(view), audio=clips, audio_base=base))
+    charts = draw_charts(view)
+    write_text(target, render_html(view, prints=charts, audio=clips, audio_base=base))
+    _write_charts(run.path / CHARTS_FOLDER, charts)
     return target, view
+
+
+def _write_charts(folder: Path, charts: Mapping[str, str]) -> None:
+    """Write the charts as SVG files for slides; a folder that can only be read gets none."""
+    with contextlib.suppress(OSError):
+        folder.mkdir(exist_ok=True)
+        for name in CHARTS:
+            path = folder / f"{name}.svg"
+            if name in charts:
+                path.write_text(charts[name], encoding="utf-8", errors="backslashreplace")
+            else:
+                # An earlier report of fewer trials may have had it.
+                path.unlink(missing_ok=True)
 
 
 def _link_to(folder: Path, page: Path) -> str:

@@ -262,6 +262,8 @@ def headline_answer(
         if isinstance(value, TimedOut):
             return f"Half of the trials of {name} failed or timed out.", []
         return f"Too few trials to say how fast {name} is.", [f"{value.reason}."]
+    if isinstance(value, TimedOut):
+        return "Half of the trials of every candidate failed or timed out.", []
     second = order[1][0]
     pair = None if comparison is None else between(comparison, best, second)
     aside = ""

@@ -10,6 +10,8 @@
         truth.jsonl         the gateway's truth
         status.json         how far the run has come, and how it ended
         heard_replies.jsonl what a recogniser made of the replies (harness.store.heard_replies)
+        report.html         the page; charts/*.svg its charts, peaks.json its waveforms
+        report.kept         what the page shows, under a key (harness.store.kept); may be deleted
         run.lock            held while a process writes
 
 A trial that has been appended is on the disk. A line that a kill has torn is cut off when the run

@@ -414,7 +414,10 @@ function turnChart(turn, host, view) {
 }
 function simpleTable(title, header, rows) {
   if (!rows.length) return null;
-  return el("div", {}, el("h3", {}, title), el("div", { class: "scroll" }, el("table", { class: "plain" }, el("thead", {}, el("tr", {}, ...header.map((h) => el("th", { scope: "col" }, h)))), el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row.map((v, k) => el(k ? "td" : "th", k ? {} : { scope: "row" }, v))))))));
+  // Figures stand right, so that their digits meet.
+  const right = header.map((_, k) => k > 0 && rows.every((row) => /^([\u2212+\d][\d\s.]*(ms|s)?|\u2013)$/.test(row[k])));
+  const cls = (k) => (right[k] ? { class: "num" } : {});
+  return el("div", {}, el("h3", {}, title), el("div", { class: "scroll" }, el("table", { class: "plain" }, el("thead", {}, el("tr", {}, ...header.map((h, k) => el("th", { scope: "col", ...cls(k) }, h)))), el("tbody", {}, ...rows.map((row) => el("tr", {}, ...row.map((v, k) => el(k ? "td" : "th", k ? cls(k) : { scope: "row" }, v))))))));
 }
 function diffView(pieces) {
   const mark = { substituted: ["≠", "heard as"], deleted: ["−", "not heard"], inserted: ["+", "added"] };
