@@ -56,13 +56,17 @@ def live(folder: Path, port: int) -> Path:
     lines = [
         'name = "live"\nvia = "live"\nwarmups = 0\nconcurrency = 5',
         '[[dataset]]\npath = "starter"\nids = ["slt-yes"]',
-        "[timeouts]\nconnect_s = 5\ntranscript_s = 5",
+        "[timeouts]\nconnect_s = 5\ntranscript_s = 5\nboot_s = 3",
     ]
     for name in PROVIDERS:
         at = f', base_url = "http://127.0.0.1:{port}/baseten/v1"' if name == "baseten" else ""
+        # One variable cannot name two deployments.
+        own = f', endpoint = "ws://127.0.0.1:{port}/baseten/orpheus/websocket"' * (
+            name == "baseten"
+        )
         lines.append(
             f'[[candidate]]\nname = "{name}"\nstt = {{ provider = "{name}" }}\n'
-            f'llm = {{ provider = "{name}"{at} }}\ntts = {{ provider = "{name}" }}'
+            f'llm = {{ provider = "{name}"{at} }}\ntts = {{ provider = "{name}"{own} }}'
         )
     path = folder / "live.toml"
     path.write_text("\n".join(lines), encoding="utf-8")
