@@ -6,7 +6,8 @@ from pathlib import Path
 from harness.store import kept
 from harness.store.kept import kept_key, read_kept, write_kept
 from harness.store.runs import Run, create_run, open_run
-from tests.store.test_runs import plan_of, trial_of
+from tests.scripted_performer import trial_of
+from tests.store.test_runs import plan_of
 
 
 def stored(folder: Path) -> Run:
