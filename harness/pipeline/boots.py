@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from livekit import rtc
-from livekit.agents import APIConnectOptions, APIStatusError, llm
+from livekit.agents import APIConnectOptions, llm
 
 from harness.domain.boot import SCALE_TO_ZERO, Boot, Tell
 from harness.domain.suite import Candidate, StageSettings
@@ -170,9 +170,20 @@ async def _asked(ask: Ask, limit_s: float) -> tuple[int | None, bool]:
             # A task of its own: what it puts into its context touches no trial's.
             await asyncio.create_task(_unrecorded(ask, done))
     except Exception as error:  # noqa: BLE001  (a plugin may raise anything, and it is a question)
-        status = error.status_code if isinstance(error, APIStatusError) else None
-        return None, status in _FINAL
+        return None, _status_of(error) in _FINAL
     return (answered[0] if answered else None), False
+
+
+def _status_of(error: BaseException) -> int | None:
+    """Return the HTTP status behind an error: livekit wraps a refused upgrade in its own."""
+    seen: BaseException | None = error
+    while seen is not None:
+        for name in ("status_code", "status"):
+            value = getattr(seen, name, None)
+            if isinstance(value, int) and value > 0:
+                return value
+        seen = seen.__cause__ or seen.__context__
+    return None
 
 
 async def _unrecorded(ask: Ask, done: Callable[[], None]) -> None:

@@ -86,7 +86,10 @@ def test_missing_keys() -> None:
     held = "not set; it holds OpenAdapter's key"
     assert lines == (
         f"PARAKEET_API_KEY: {held} of the Parakeet WebSocket, needed by a.stt, b.stt",
-        f"OPENADAPTER_API_KEY: {held} of LLM, TTS and Whisper, needed by a.llm, a.tts, b.llm, b.tts",
+        (
+            f"OPENADAPTER_API_KEY: {held} of LLM, TTS and Whisper,"
+            " needed by a.llm, a.tts, b.llm, b.tts"
+        ),
     )
     full = {"PARAKEET_API_KEY": "p", "OPENADAPTER_API_KEY": "o"}
     assert missing_keys(suite_of("a"), full) == ()
