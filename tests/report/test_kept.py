@@ -41,7 +41,11 @@ def test_an_open_view_is_not_kept() -> None:
         encode_view(VIEW)
 
 
-@pytest.mark.parametrize("data", [b"", b"no gzip", gzip.compress(b"{}"), gzip.compress(b"[1,2]")])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"no gzip", gzip.compress(b"{}"), gzip.compress(b"[1,2]")],
+    ids=["empty", "no gzip", "an object", "a list of numbers"],
+)
 def test_damaged_bytes_are_told(data: bytes) -> None:
     """What is not a view is unreadable, whatever it is."""
     with pytest.raises(UnreadableViewError):
