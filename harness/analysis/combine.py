@@ -7,7 +7,7 @@ response, so the parts of different candidates may be put together
 alone, which leaves out the agent's own time between them: a few milliseconds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -153,7 +153,7 @@ def _compose(
         alone = run.suite.driver is Driver.STAGE and third == "tts"
         parts.append(Part(name=f"{third} of {name}", spans=spans, paired=not alone))
     try:
-        prediction = predict_response(parts)
+        prediction = predict_response(parts, wholes=_wholes(rows, sources.values()))
     except ValueError as error:
         raise ConfigurationError(f"{run.name}: {error}") from error
     same = next(
@@ -178,6 +178,15 @@ def _compose(
         candidate=same,
         errors=errors,
     )
+
+
+def _wholes(rows: Mapping[str, Sequence[Row]], names: Iterable[str]) -> dict[int, int]:
+    """Return of each recording the utterance: an odd one is odd under every condition."""
+    return {
+        cluster_of(row.trial.key.recording): cluster_of(row.utterance.id)
+        for name in names
+        for row in rows[name]
+    }
 
 
 def _settings(candidate: Candidate, third: Third) -> StageSettings | None:

@@ -37,6 +37,7 @@ from harness.analysis.sides import (
     setting_of,
     side_of_candidates,
     side_of_run,
+    wholes_of,
     word_events,
 )
 from harness.analysis.words import WORD_RATES, WordRate
@@ -391,6 +392,7 @@ def _pair(
     half = _half_emulated(candidate, reference)
     refused = {**refused, **half}
     changes: list[MetricChange] = []
+    wholes = wholes_of(candidate, reference)
     for metric_id in metrics:
         if metric_id in refused:
             continue
@@ -403,7 +405,7 @@ def _pair(
                 MetricChange(
                     metric=metric_id,
                     share=share,
-                    change=compare(mine, theirs, share=share, confidence=confidence),
+                    change=compare(mine, theirs, share=share, confidence=confidence, wholes=wholes),
                     p=None,
                     finding="not comparable",
                     emulated=candidate.emulated[metric_id] or reference.emulated[metric_id],
@@ -505,7 +507,13 @@ def _correct_change(
     change = MetricChange(
         metric=metric_id,
         share=0.5,
-        change=compare(mine, theirs, share=0.5, confidence=confidence),
+        change=compare(
+            mine,
+            theirs,
+            share=0.5,
+            confidence=confidence,
+            wholes=wholes_of(candidate, reference),
+        ),
         p=None,
         finding="not comparable",
         emulated=candidate.emulated[metric_id] or reference.emulated[metric_id],

@@ -21,6 +21,7 @@ A failure of any part is a failure of the response.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +99,7 @@ def predict_response(
     confidence: float = 0.95,
     resamples: int = 400,
     draws: int = 2_000,
+    wholes: Mapping[int, int] = MappingProxyType({}),
 ) -> Prediction:
     """Predict the response of the parts in sequence.
 
@@ -107,6 +109,8 @@ def predict_response(
         confidence: of the intervals.
         resamples: outer bootstrap: utterances, and trials within them, are drawn anew each time.
         draws: sums drawn per resample.
+        wholes: by cluster, the number of what is drawn as one, where that is more than what is
+            paired: for a recording its utterance. One that is not there is drawn alone.
 
     Returns:
         Quantiles with an interval for what the measurements leave open. It does not hold what the
@@ -118,7 +122,7 @@ def predict_response(
     if not parts:
         raise ValueError("a response has at least one part")
     paired = [part for part in parts if part.paired]
-    free = [part for part in parts if not part.paired]
+    free = [_in_wholes(part, wholes) for part in parts if not part.paired]
     common = _common_utterances(paired)
     by_utterance = [_table(part, common) for part in paired]
     random = generator(
@@ -126,22 +130,24 @@ def predict_response(
         *(array for part in parts for array in (part.spans.ranked, part.spans.clusters)),
     )
     count = max(1, len(common))
+    members = _members(common, wholes)
     point_sums = _sums(by_utterance, free, np.arange(count), 40 * draws, random, trials=None)
     results: list[list[float]] = [[] for _ in shares]
     for _ in range(resamples):
-        chosen = random.integers(0, count, count)
+        drawn = random.integers(0, len(members), len(members))
+        chosen = np.concatenate([members[each] for each in drawn])
         sums = _sums(by_utterance, free, chosen, draws, random, trials=random)
         ordered = np.sort(sums)
         for store, share in zip(results, shares, strict=True):
             store.append(quantile(ordered, share))
     clusters = min(
-        [len(common)] * bool(paired) + [int(np.unique(p.spans.clusters).size) for p in free]
+        [len(members)] * bool(paired) + [int(np.unique(p.spans.clusters).size) for p in free]
     )
     ordered = np.sort(point_sums)
     method = f"sum of {len(parts)} parts drawn by utterance, bootstrap of {clusters} utterances"
     smallest = min(part.spans.n for part in parts)
     quantiles: dict[float, Estimate | TimedOut | Unsupported] = {}
-    unsupported = _unsupported(parts, common, shares, confidence)
+    unsupported = _unsupported(parts, common, shares, confidence, wholes)
     for share, store in zip(shares, results, strict=True):
         short = unsupported.get(share)
         if short is not None:
@@ -167,7 +173,11 @@ def predict_response(
 
 
 def _unsupported(
-    parts: Sequence[Part], common: Sequence[int], shares: tuple[float, ...], confidence: float
+    parts: Sequence[Part],
+    common: Sequence[int],
+    shares: tuple[float, ...],
+    confidence: float,
+    wholes: Mapping[int, int],
 ) -> dict[float, Unsupported]:
     """Return the percentiles that a part cannot carry: what is measured so is not predicted finer.
 
@@ -179,7 +189,7 @@ def _unsupported(
         spans = Sample.of(
             part.spans.values[keep],
             failed=part.spans.failed[keep],
-            clusters=part.spans.clusters[keep],
+            clusters=_whole(part.spans.clusters[keep], wholes),
         )
         measured = estimate_quantiles(spans, shares, confidence=confidence)
         for share, statistic in zip(shares, measured, strict=True):
@@ -188,6 +198,24 @@ def _unsupported(
             if share not in found or statistic.effective_n < found[share].effective_n:
                 found[share] = replace(statistic, reason=f"{part.name}: {statistic.reason}")
     return found
+
+
+def _whole(clusters: NDArray[np.int64], wholes: Mapping[int, int]) -> NDArray[np.int64]:
+    return np.array([wholes.get(each, each) for each in clusters.tolist()], dtype=np.int64)
+
+
+def _in_wholes(part: Part, wholes: Mapping[int, int]) -> Part:
+    spans = part.spans
+    clusters = _whole(spans.clusters, wholes)
+    return replace(part, spans=Sample.of(spans.values, failed=spans.failed, clusters=clusters))
+
+
+def _members(common: Sequence[int], wholes: Mapping[int, int]) -> list[NDArray[np.int64]]:
+    """Return the positions in ``common`` of each that is drawn as one; one where all is free."""
+    if not common:
+        return [np.zeros(1, dtype=np.int64)]
+    index = np.unique(_whole(np.array(common, dtype=np.int64), wholes), return_inverse=True)[1]
+    return [np.flatnonzero(index == each) for each in range(int(index.max()) + 1)]
 
 
 def _common_utterances(paired: Sequence[Part]) -> list[int]:

@@ -16,7 +16,8 @@ among stalls.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -57,6 +58,7 @@ def paired_evidence(
     budgets: int = 1,
     alpha: float = ALPHA,
     blocks: Blocks = "auto",
+    wholes: Mapping[int, int] = MappingProxyType({}),
 ) -> Evidence | Unsupported:
     """Return the evidence on a relative limit from sides measured together, interleaved.
 
@@ -69,12 +71,13 @@ def paired_evidence(
         budgets: how many the gate has in all; the level is alpha over it.
         alpha: of the whole gate; in sequential mode that of the present look.
         blocks: what is exchanged, see ``harness.analysis.exchange``.
+        wholes: what is swapped as one, by cluster: for a recording its utterance.
     """
     if limit.kind == "absolute":
         raise ValueError("sides measured together are judged by a ratio or an increase")
     level = alpha / budgets
     scale: Scale = "ratio" if limit.kind == "ratio" else "difference"
-    shift = shift_of(candidate, reference, share=share, scale=scale, blocks=blocks)
+    shift = shift_of(candidate, reference, share=share, scale=scale, blocks=blocks, wholes=wholes)
     if isinstance(shift, Unsupported):
         return shift
     gone = math.isinf(quantile(shift.sides.candidate, share))
@@ -101,7 +104,7 @@ def paired_evidence(
         upper=shown(point + power),
         alpha=level,
         method=f"p{100 * share:g} {scale}, exchange of {shift.blocks} in "
-        f"{shift.sides.utterances} utterances",
+        f"{shift.sides.swapped} utterances",
     )
 
 

@@ -9,7 +9,8 @@ kinds of exchange:
   utterance on one side are independent given the utterance.
 * ``utterances``: the two sides of a whole utterance are swapped. Right also when the repeats of one
   side hang together (a cached prompt, a model that likes some utterances); it needs some ten
-  utterances before it can be sure of anything.
+  utterances before it can be sure of anything. Where an utterance was performed under several
+  conditions, trials are paired within each recording, but all its recordings are swapped together.
 
 ``auto`` takes ``trials`` unless utterances disagree by more than chance (:func:`overdispersed`).
 
@@ -17,8 +18,10 @@ Failures are +inf. Two failures are tied.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -61,6 +64,8 @@ class Sides:
         reference_of: shape (b,).
         utterances: how many both performed.
         unpaired: trials left out because only one side performed their utterance.
+        blocks: what is swapped as one, 0 upwards without a gap; shape (utterances,). Of recordings,
+            the utterance that they are of.
     """
 
     candidate: NDArray[np.float64]
@@ -69,21 +74,35 @@ class Sides:
     reference_of: NDArray[np.int64]
     utterances: int
     unpaired: int
+    blocks: NDArray[np.int64]
+
+    @property
+    def swapped(self) -> int:
+        """How many blocks there are."""
+        return int(np.unique(self.blocks).size)
 
     def map_candidate(self, values: NDArray[np.float64]) -> "Sides":
         """Return the same pairing with other candidate values."""
-        return Sides(
-            candidate=values,
-            reference=self.reference,
-            candidate_of=self.candidate_of,
-            reference_of=self.reference_of,
-            utterances=self.utterances,
-            unpaired=self.unpaired,
-        )
+        return replace(self, candidate=values)
+
+    def by_block(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the sums over each block of what is known by utterance; shape (swapped,)."""
+        return np.bincount(self.blocks, weights=scores).astype(np.float64)
 
 
-def pair_up(candidate: Sample, reference: Sample) -> Sides:
-    """Pair two samples by utterance; trials of utterances without partner are left out."""
+def pair_up(
+    candidate: Sample,
+    reference: Sample,
+    wholes: Mapping[int, int] = MappingProxyType({}),
+) -> Sides:
+    """Pair two samples by utterance; trials of utterances without partner are left out.
+
+    Args:
+        candidate: the side in question.
+        reference: the other; equal clusters name what is paired.
+        wholes: by cluster, the number of what is swapped as one, where that is more than what is
+            paired: for a recording its utterance. One that is not there is swapped alone.
+    """
     common = np.intersect1d(candidate.clusters, reference.clusters)
 
     def take(sample: Sample) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -103,6 +122,10 @@ def pair_up(candidate: Sample, reference: Sample) -> Sides:
         reference_of=b_of,
         utterances=int(common.size),
         unpaired=candidate.n + reference.n - int(a.size + b.size),
+        blocks=np.unique(
+            np.array([wholes.get(each, each) for each in common.tolist()], dtype=np.int64),
+            return_inverse=True,
+        )[1].astype(np.int64),
     )
 
 
@@ -255,7 +278,8 @@ def exchange_tail(
         left = np.tile(names.astype(np.int32), (draws, 1))
         swapped = np.zeros((0, 0), dtype=np.bool_)
     else:
-        swapped = random.integers(0, 2, size=(draws, sides.utterances)).astype(np.bool_)
+        swapped = random.integers(0, 2, size=(draws, sides.swapped)).astype(np.bool_)
+        swapped = swapped[:, sides.blocks]
         size_a = names.sum() + swapped @ (totals - 2 * names)
         want_a = np.array([tail_rank(int(n), p) for n in size_a])
         want_b = np.array([tail_rank(int(values.size - n), p) for n in size_a])

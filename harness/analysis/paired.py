@@ -64,7 +64,7 @@ class Change:
         p_slower: one-sided, of "not slower".
         detectable_ratio: the smallest slowdown that this run would have called significant with
             power 0.9 at the interval's confidence; inf where none.
-        utterances: how many both sides performed.
+        utterances: how many both sides performed; with conditions, recordings.
         unpaired: trials left out because only one side performed their utterance.
         method: statistic, test and exchange by name.
         deviation: of the log of the ratio under no change; inf where it cannot be told.
@@ -138,6 +138,7 @@ def compare(
     share: float = 0.5,
     confidence: float = 0.95,
     blocks: Blocks = "auto",
+    wholes: Mapping[int, int] = MappingProxyType({}),
 ) -> Change | Unsupported:
     """Return the change of one statistic, paired by utterance.
 
@@ -147,21 +148,27 @@ def compare(
         share: 0.5 for the typical change, else the percentile whose ratio is wanted.
         confidence: of the two-sided intervals; give 1 - 0.05 / m for a family of m (Bonferroni).
         blocks: what is exchanged, see ``harness.analysis.exchange``.
+        wholes: what is swapped as one, by cluster: for a recording its utterance. One that is not
+            there is swapped alone.
 
     Returns:
         :class:`Unsupported` when fewer trials than the percentile needs were performed on
         utterances that both sides have.
     """
-    in_units = shift_of(candidate, reference, share=share, scale="difference", blocks=blocks)
+    in_units = shift_of(
+        candidate, reference, share=share, scale="difference", blocks=blocks, wholes=wholes
+    )
     if isinstance(in_units, Unsupported):
         return in_units
-    in_logs = shift_of(candidate, reference, share=share, scale="ratio", blocks=blocks)
+    in_logs = shift_of(
+        candidate, reference, share=share, scale="ratio", blocks=blocks, wholes=wholes
+    )
     lead = in_units if isinstance(in_logs, Unsupported) else in_logs
     alpha = (1.0 - confidence) / 2.0
     up, down = lead.p_above(alpha=alpha), lead.reversed().p_above(alpha=alpha)
     two_sided = 1.0 if lead.point == 0.0 else min(1.0, 2.0 * min(up, down))
     name = "typical pair (Hodges-Lehmann)" if share == 0.5 else f"p{100 * share:g}"
-    method = f"{name}, exchange of {lead.blocks} in {lead.sides.utterances} utterances"
+    method = f"{name}, exchange of {lead.blocks} in {lead.sides.swapped} utterances"
     if isinstance(in_logs, Unsupported):
         ratio: Statistic = in_logs
         detectable = math.inf
@@ -226,7 +233,7 @@ def compare_rates(
     reference: tuple[ArrayLike, ArrayLike, ArrayLike],
     *,
     confidence: float = 0.95,
-    blocks: Mapping[int, int] = MappingProxyType({}),
+    wholes: Mapping[int, int] = MappingProxyType({}),
 ) -> RateChange | Unsupported:
     """Return the change of a pooled rate, paired by utterance.
 
@@ -235,8 +242,7 @@ def compare_rates(
             utterance; or failed as 0 and 1, ones, utterance.
         reference: the same of the other side.
         confidence: of the two-sided interval.
-        blocks: what is swapped, where that is more than what is paired: for a recording its
-            utterance. One that is not there is swapped alone.
+        wholes: as :func:`compare` takes it.
 
     Each utterance counts by its mean over repeats, so unequal repeats do not tilt the rate.
     """
@@ -244,7 +250,7 @@ def compare_rates(
     common = sorted(sides[0].keys() & sides[1].keys())
     swapped: dict[int, list[float]] = {}
     for each in common:
-        row = swapped.setdefault(blocks.get(each, each), [0.0] * 4)
+        row = swapped.setdefault(wholes.get(each, each), [0.0] * 4)
         for place, value in enumerate((*sides[0][each], *sides[1][each])):
             row[place] += value
     table = np.array(list(swapped.values()), dtype=np.float64).reshape(len(swapped), 4)

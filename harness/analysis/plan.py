@@ -17,8 +17,9 @@ tail, it is taken to be lognormal, with the spread of all trials. The plan names
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -68,13 +69,13 @@ class TrialPlan:
 
 
 def _unit_deviation(
-    pilot: Sample, share: float, partners: Sequence[Sample]
+    pilot: Sample, share: float, partners: Sequence[Sample], wholes: Mapping[int, int]
 ) -> tuple[float, str] | Unsupported:
     """Return the deviation that one repeat of one utterance a side would have, and what it takes.
 
     Of the log change, in the order: from the pilot's own repeats; from its pairs; from its spread.
     """
-    own = _repeated_deviation(pilot, share)
+    own = _repeated_deviation(pilot, share, wholes)
     if not isinstance(own, Unsupported):
         return own, ""
     if share == 0.5:
@@ -142,7 +143,9 @@ def _lognormal_tail(pilot: Sample, share: float) -> float:
     return math.sqrt(2.0 * share * (1.0 - share)) / density * _spread(logs)
 
 
-def _repeated_deviation(pilot: Sample, share: float) -> float | Unsupported:
+def _repeated_deviation(
+    pilot: Sample, share: float, wholes: Mapping[int, int]
+) -> float | Unsupported:
     """Return the deviation from a pilot that repeated its utterances.
 
     The pilot is held against itself: two sides of equal spread between which nothing changed.
@@ -151,7 +154,7 @@ def _repeated_deviation(pilot: Sample, share: float) -> float | Unsupported:
     if isinstance(halves, Unsupported):
         return halves
     one, other = halves
-    shift = shift_of(one, other, share=share, blocks="auto")
+    shift = shift_of(one, other, share=share, blocks="auto", wholes=wholes)
     if isinstance(shift, Unsupported):
         return shift
     if not math.isfinite(shift.deviation) or shift.deviation == 0.0:
@@ -221,6 +224,7 @@ def plan_trials(
     budgets: int = 1,
     alpha: float = ALPHA,
     partners: Sequence[Sample] = (),
+    wholes: Mapping[int, int] = MappingProxyType({}),
 ) -> TrialPlan | Unsupported:
     """Return the repeats that make a wanted change detectable with power 0.9.
 
@@ -234,12 +238,13 @@ def plan_trials(
         budgets: of the whole gate, or tests of the whole comparison.
         alpha: of the whole gate or comparison, one-sided.
         partners: the same metric of the run's other candidates, for a pilot of one repeat.
+        wholes: what a comparison swaps as one, by cluster: for a recording its utterance.
     """
     if not wanted > max(limit, 1.0):
         raise ValueError(f"a detectable ratio lies above the limit {limit:g}, got {wanted:g}")
     if utterances < 1:
         raise ValueError("a run has an utterance")
-    known = _unit_deviation(pilot, share, partners)
+    known = _unit_deviation(pilot, share, partners, wholes)
     if isinstance(known, Unsupported):
         return known
     unit, assumption = known

@@ -6,7 +6,9 @@ logs. See ``paired`` for the choice of the statistics.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -115,7 +117,7 @@ class Shift:
         a = np.bincount(self.sides.candidate_of[ours], minlength=k)
         b = np.bincount(self.sides.reference_of[theirs], minlength=k)
         if self.blocks == "utterances":
-            gaps = (a - b).astype(np.float64)
+            gaps = self.sides.by_block((a - b).astype(np.float64))
             return swap_tail(gaps[gaps != 0], float(gaps.sum()))
         sizes = np.bincount(self.sides.candidate_of, minlength=k)
         totals = sizes + np.bincount(self.sides.reference_of, minlength=k)
@@ -125,6 +127,7 @@ class Shift:
         scores = self.weight * rank_scores(self.gaps, self.owners, self.sides.utterances, shift)
         total = float(scores.sum())
         if self.blocks == "utterances":
+            scores = self.sides.by_block(scores)
             return swap_tail(scores[scores != 0], total)
         return self.p_exchange(total)
 
@@ -144,20 +147,19 @@ class Shift:
     def least_p(self) -> float:
         """The smallest p-value that so many trials can give: every pair on one side."""
         if self.blocks == "utterances":
-            return 0.5**self.sides.utterances
+            return 0.5**self.sides.swapped
         deviation = math.sqrt(float(self.variances.sum()))
         pairs = self.weight * self.gaps.size
         return 1.0 if deviation == 0.0 else normal_sf((pairs - 0.5) / deviation)
 
     def reversed(self) -> "Shift":
         """Return the shift of the reference above the candidate."""
-        sides = Sides(
+        sides = replace(
+            self.sides,
             candidate=self.sides.reference,
             reference=self.sides.candidate,
             candidate_of=self.sides.reference_of,
             reference_of=self.sides.candidate_of,
-            utterances=self.sides.utterances,
-            unpaired=self.sides.unpaired,
         )
         return Shift(
             sides=sides,
@@ -251,6 +253,7 @@ def shift_of(
     share: float,
     scale: Scale = "ratio",
     blocks: Blocks = "auto",
+    wholes: Mapping[int, int] = MappingProxyType({}),
 ) -> Shift | Unsupported:
     """Measure how far the candidate lies above the reference.
 
@@ -260,13 +263,14 @@ def shift_of(
         share: 0.5 for the typical change, else a percentile of the tail.
         scale: ``ratio`` works in logs.
         blocks: what is exchanged; see ``harness.analysis.exchange``.
+        wholes: what is swapped as one, by cluster; see ``pair_up``.
     """
     a, b = _scaled(candidate, scale), _scaled(reference, scale)
     n = candidate.n + reference.n
     failures = candidate.failures + reference.failures
     if a is None or b is None:
         return _unsupported("a value is not positive, so there is no ratio", 0, n, failures)
-    sides = pair_up(a, b)
+    sides = pair_up(a, b, wholes)
     needed = trials_needed(share, sides="upper") if share != 0.5 else 2
     if min(sides.candidate.size, sides.reference.size) < needed:
         return _unsupported(
@@ -281,7 +285,12 @@ def shift_of(
     variances = rank_variances(sides)
     chosen: Literal["trials", "utterances"]
     if blocks == "auto":
-        spread = overdispersed(weight * rank_scores(gaps, owners, sides.utterances), variances)
+        scores = weight * rank_scores(gaps, owners, sides.utterances)
+        # An utterance that a side likes shows in each of its recordings, and plainest in their sum.
+        spread = overdispersed(scores, variances) or (
+            sides.swapped < sides.utterances
+            and overdispersed(sides.by_block(scores), sides.by_block(variances))
+        )
         chosen = "utterances" if spread else "trials"
     else:
         chosen = blocks
@@ -329,13 +338,12 @@ def _bounded_gaps(sides: Sides) -> tuple[NDArray[np.float64], NDArray[np.int64]]
         return pair_gaps(sides)
     # Values are sorted within their utterance, so every k-th keeps the distribution's shape.
     offset = step // 2
-    thin = Sides(
+    thin = replace(
+        sides,
         candidate=sides.candidate[offset::step],
         reference=sides.reference[offset::step],
         candidate_of=sides.candidate_of[offset::step],
         reference_of=sides.reference_of[offset::step],
-        utterances=sides.utterances,
-        unpaired=sides.unpaired,
     )
     return pair_gaps(thin)
 
@@ -358,7 +366,7 @@ def _rank_deviation(
     if blocks == "trials":
         spread = math.sqrt(float(variances.sum()))
     else:
-        scores = weight * rank_scores(gaps, owners, sides.utterances, point)
+        scores = sides.by_block(weight * rank_scores(gaps, owners, sides.utterances, point))
         spread = math.sqrt(float(scores @ scores))
     steps = _AT * spread / weight
     low = math.floor(gaps.size / 2 - steps - 0.5)

@@ -34,6 +34,7 @@ __all__ = [
     "setting_of",
     "side_of_candidates",
     "side_of_run",
+    "wholes_of",
     "word_events",
 ]
 
@@ -59,7 +60,7 @@ class Side:
         rows: the trials, measured.
         strata: for each what it is paired within: its recording (the utterance under a condition),
             and what else its candidate is.
-        blocks: by stratum's number, that of the utterance that it is a recording of.
+        wholes: by stratum's number, that of the utterance that it is a recording of.
         emulated: by metric id.
         wer_limit: the WER up to which a turn counts as correct.
         samples: those made already, by metric id.
@@ -68,7 +69,7 @@ class Side:
     name: str
     rows: tuple[Row, ...]
     strata: tuple[str, ...]
-    blocks: Mapping[int, int]
+    wholes: Mapping[int, int]
     emulated: Mapping[str, bool]
     wer_limit: float
     samples: dict[str, Sample] = field(default_factory=dict, compare=False, repr=False)
@@ -198,7 +199,7 @@ def side_of_candidates(
         name=name,
         rows=tuple(found),
         strata=tuple(strata),
-        blocks=_blocks(found, strata),
+        wholes=_wholes(found, strata),
         emulated=_emulated(suite, members, found),
         wer_limit=suite.wer_limit,
     )
@@ -212,7 +213,7 @@ def side_of_run(run: MeasuredRun, name: str, rows: tuple[Row, ...]) -> Side:
         name=f"{name} in {run.name}",
         rows=rows,
         strata=strata,
-        blocks=_blocks(rows, strata),
+        wholes=_wholes(rows, strata),
         emulated=_emulated(run.suite, members, rows),
         wer_limit=run.suite.wer_limit,
     )
@@ -227,12 +228,17 @@ def recording_in(stratum: str) -> str:
     return stratum.partition("/")[2]
 
 
-def _blocks(rows: Sequence[Row], strata: Sequence[str]) -> dict[int, int]:
+def _wholes(rows: Sequence[Row], strata: Sequence[str]) -> dict[int, int]:
     # What goes wrong with an utterance goes wrong under its other conditions too.
     return {
         cluster_of(stratum): cluster_of(row.utterance.id)
         for row, stratum in zip(rows, strata, strict=True)
     }
+
+
+def wholes_of(candidate: Side, reference: Side) -> dict[int, int]:
+    """Return, by stratum's number, the utterance with which both sides' trials are swapped."""
+    return {**candidate.wholes, **reference.wholes}
 
 
 def recordings_of(rows: Sequence[Row]) -> list[int]:
@@ -287,7 +293,7 @@ def compare_sides(
     else:
         mine, theirs = overlap_events(candidate, rate), overlap_events(reference, rate)
     found = compare_rates(
-        mine, theirs, confidence=confidence, blocks={**candidate.blocks, **reference.blocks}
+        mine, theirs, confidence=confidence, wholes=wholes_of(candidate, reference)
     )
     if (
         rate == "tts_wer"

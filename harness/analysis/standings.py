@@ -8,7 +8,7 @@ from harness.analysis.estimate import Estimate, Statistic, Unsupported
 from harness.analysis.gate_rule import ALPHA
 from harness.analysis.pareto import Contender, Standing, pareto
 from harness.analysis.plan import TrialPlan, plan_trials
-from harness.analysis.samples import pace_of
+from harness.analysis.samples import cluster_of, pace_of
 from harness.analysis.sides import is_correct, main_rows, recordings_of
 from harness.analysis.summary import CandidateSummary, RunSummary, statistics_of
 from harness.analysis.words import WORD_RATES
@@ -184,6 +184,9 @@ def plan_run(
             budgets=budgets,
             alpha=alpha,
             partners=partners,
+            wholes={
+                cluster_of(row.trial.key.recording): cluster_of(row.utterance.id) for row in rows
+            },
         )
     except ValueError as error:
         raise ConfigurationError(f"plan: {error}") from error

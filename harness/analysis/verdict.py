@@ -38,8 +38,8 @@ from harness.analysis.sides import (
     ComparedRate,
     compare_sides,
     main_rows,
-    recordings_of,
     side_of_run,
+    wholes_of,
 )
 from harness.analysis.summary import emulated_stages, is_emulated, statistics_of
 from harness.analysis.words import RATES, pooled_words, word_rate
@@ -258,10 +258,6 @@ def _pace(metric_id: str, rows: Sequence[Row]) -> Sample:
     return pace_of(metric_id, rows, [cluster_of(row.utterance.id) for row in rows])
 
 
-def _paired_pace(metric_id: str, rows: Sequence[Row]) -> Sample:
-    return pace_of(metric_id, rows, recordings_of(rows))
-
-
 def _absolute(
     budget: Budget, limit: Limit, rows: Sequence[Row], level: tuple[float, int]
 ) -> Evidence | Unsupported:
@@ -303,23 +299,21 @@ def _paired(
     budget = bound.budget
     assert budget.reference is not None
     alpha, budgets = level
+    mine = side_of_run(run, bound.candidate, rows[bound.candidate])
+    theirs = side_of_run(run, budget.reference, rows[budget.reference])
     if budget.metric in RATES:
-        mine = side_of_run(run, bound.candidate, rows[bound.candidate])
-        theirs = side_of_run(run, budget.reference, rows[budget.reference])
         change = compare_sides(mine, theirs, _compared_rate(budget.metric))
         if isinstance(change, Unsupported):
             return change
         return rate_evidence(change, limit, alpha=alpha, budgets=budgets)
-    candidate, reference = (
-        _paired_pace(budget.metric, rows[name]) for name in (bound.candidate, budget.reference)
-    )
     return paired_evidence(
-        candidate,
-        reference,
+        mine.sample(budget.metric),
+        theirs.sample(budget.metric),
         limit,
         share=SHARES[budget.statistic],
         alpha=alpha,
         budgets=budgets,
+        wholes=wholes_of(mine, theirs),
     )
 
 
@@ -364,6 +358,12 @@ def _doubts(run: MeasuredRun, bound: Sequence[Bound], baseline: Baseline | None)
             found.append(
                 f"the machine disturbed {chosen.excluded} of {len(chosen.main)} trials of "
                 f"{candidate.name} to the end: measure on a quieter machine"
+            )
+        planned = len(chosen.main) + chosen.booted
+        if chosen.booted > DISTURBED_LIMIT * planned:
+            found.append(
+                f"{chosen.booted} of {planned} trials of {candidate.name} found a deployment "
+                "scaled to zero in every attempt: keep a replica up while you measure"
             )
     stored = any(
         each.budget.kind is BudgetKind.RELATIVE

@@ -214,8 +214,8 @@ class TestPlan:
         assert one == other
 
     def test_mistakes(self) -> None:
-        """Without repeats there is no spread; what is misstated is a mistake."""
-        run = measured(make_run(["a"], utterances=24, repeats=1), make_suite("a"))
+        """Four utterances played once show no spread; what is misstated is a mistake."""
+        run = measured(make_run(["a"], utterances=4, repeats=1), make_suite("a"))
         assert isinstance(plan_run(run, "a", "response", 1.2), Unsupported)
         for arguments, text in (
             (("z", "response", 1.2), "no trial of candidate 'z'"),

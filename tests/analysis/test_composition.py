@@ -76,6 +76,27 @@ def test_the_prediction_finds_the_combination_really_run() -> None:
     assert min(covered.values()) >= 17
 
 
+def test_recordings_of_one_utterance_are_drawn_together() -> None:
+    """Twelve utterances under six conditions say no more than twelve, and the interval shows it."""
+    recordings = np.repeat(np.arange(72), 4)
+    wholes = {each: 1_000 + each // 6 for each in range(72)}
+    random = np.random.default_rng(3)
+    hard = random.normal(0, 80, 12)[recordings // 6]
+    part = Part(
+        name="llm",
+        spans=Sample.of(500 + hard + random.normal(0, 10, 288), clusters=recordings),
+    )
+    alone = p(predict_response([part], shares=(0.5,)), 0.5)
+    whole = p(predict_response([part], shares=(0.5,), wholes=wholes), 0.5)
+    assert whole.point == alone.point
+    assert whole.effective_n == 12
+    assert isinstance(whole.high, float)
+    assert isinstance(alone.high, float)
+    assert whole.high - whole.low > 1.5 * (alone.high - alone.low)
+    free = Part(name="tts", spans=part.spans, paired=False)
+    assert p(predict_response([free], shares=(0.5,), wholes=wholes), 0.5).effective_n == 12
+
+
 def test_a_long_question_is_long_for_every_stage() -> None:
     """Pairing by utterance keeps the tail that drawing the stages freely loses."""
     clusters = np.repeat(np.arange(160), 2)

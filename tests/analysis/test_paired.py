@@ -215,6 +215,46 @@ class TestTypical:
         assert not isinstance(calm, Unsupported)
         assert calm.blocks == "trials"
 
+    @pytest.mark.parametrize("share", [0.5, 0.9])
+    def test_recordings_of_one_utterance_are_swapped_together(self, share: float) -> None:
+        """Six utterances that a side likes under four conditions each are six swaps, not 24."""
+        random = np.random.default_rng(8)
+        recordings = np.repeat(np.arange(24), 6)
+        wholes = {each: 100 + each // 4 for each in range(24)}
+        slower = Sample.of(random.normal(900, 20, 144), clusters=recordings)
+        other = Sample.of(random.normal(500, 20, 144), clusters=recordings)
+        alone = shift_of(slower, other, share=share, blocks="utterances")
+        whole = shift_of(slower, other, share=share, blocks="utterances", wholes=wholes)
+        assert not isinstance(alone, Unsupported)
+        assert not isinstance(whole, Unsupported)
+        assert whole.point == alone.point
+        assert alone.p_above() < 1e-3
+        assert whole.p_above() == pytest.approx(0.5**6, abs=0.008)
+        assert whole.least_p == 0.5**6
+        liked = random.normal(0, 60, 6)[recordings // 4]
+        mixed = altered(slower, slower.values - 400 + liked)
+        few = changed(compare(mixed, other, share=share, wholes=wholes))
+        many = changed(compare(mixed, other, share=share))
+        assert few.p_value > many.p_value
+        assert few.method.endswith("exchange of utterances in 6 utterances")
+        assert few.utterances == 24
+
+    def test_a_liking_too_weak_for_a_recording_shows_in_their_sum(self) -> None:
+        """What a side likes of an utterance calls for whole ones though no recording shows it."""
+        chosen = []
+        for seed in range(20):
+            random = np.random.default_rng(seed)
+            recordings = np.repeat(np.arange(72), 2)
+            liked = random.normal(0, 18, 12)[recordings // 6]
+            one = Sample.of(500 + liked + random.normal(0, 20, 144), clusters=recordings)
+            other = Sample.of(500 + random.normal(0, 20, 144), clusters=recordings)
+            wholes = {each: 100 + each // 6 for each in range(72)}
+            found = [shift_of(one, other, share=0.5, wholes=each) for each in ({}, wholes)]
+            chosen.append([each.blocks for each in found if not isinstance(each, Unsupported)])
+        alone, summed = zip(*chosen, strict=True)
+        assert summed.count("utterances") > alone.count("utterances")
+        assert summed.count("utterances") >= 18
+
     def test_values_before_the_end_of_speech_have_a_difference_only(self) -> None:
         """A negative latency is legal; its ratio is unsupported, its difference is not."""
         a, b = sample(1), sample(2)

@@ -131,7 +131,7 @@ class TestRates:
         none = [0.0] * 24
         alone = compare_rates((errors, words, recordings), (none, words, recordings))
         blocks = {each: 100 + each // 4 for each in recordings}
-        whole = compare_rates((errors, words, recordings), (none, words, recordings), blocks=blocks)
+        whole = compare_rates((errors, words, recordings), (none, words, recordings), wholes=blocks)
         assert isinstance(alone, RateChange)
         assert isinstance(whole, RateChange)
         assert whole.difference.point == pytest.approx(alone.difference.point)
