@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from harness.domain.condition import Condition
 from harness.domain.plan import estimate, make_plan, model_name, trial_cost
-from harness.domain.suite import Candidate, Driver, Limits, Price, StageSettings, Suite, Via
+from harness.domain.suite import (
+    Candidate,
+    Driver,
+    Limits,
+    Price,
+    StageSettings,
+    Suite,
+    Timeouts,
+    Via,
+)
 from harness.domain.timeline import Stage
 from harness.domain.trial import TrialKey
 from harness.errors import ConfigurationError
@@ -117,6 +126,17 @@ def test_estimate_of_time() -> None:
     ).seconds
     assert four < alone / 2
     assert limited >= 60 * len(plan)
+
+
+def test_estimate_of_time_where_the_caller_hangs_up() -> None:
+    """A reply that is not heard to its end takes only as long as it is heard, and it is said."""
+    whole = suite_of("a", repeats=10)
+    brief = suite_of("a", repeats=10, timeouts=Timeouts(hang_up_s=0.1))
+    plan = make_plan(whole, ["u"], 1)
+    heard, cut = (estimate(each, plan, {"u": 3.0}) for each in (whole, brief))
+    assert heard.seconds - cut.seconds == pytest.approx(len(plan) * (4.2 - 0.1))
+    assert any("heard for 0.1 s (hang_up_s)" in line for line in cut.assumptions)
+    assert any("played to its end" in line for line in heard.assumptions)
 
 
 def priced() -> dict[str, object]:

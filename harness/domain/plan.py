@@ -35,7 +35,8 @@ _Value = TypeVar("_Value")
 CHARACTERS_PER_TOKEN = 4.0
 RESPONSE_SECONDS = 1.5
 STAGE_SECONDS = 2.5
-TRIAL_SECONDS = 1.2
+# What a trial takes beside: a session overlaps most of it with the recording.
+TRIAL_SECONDS = {Driver.SESSION: 0.2, Driver.STAGE: 1.2}
 START_SECONDS = 8.0
 
 
@@ -47,7 +48,7 @@ class _Reply(NamedTuple):
     seconds: float
 
 
-REPLIES = {Via.GATEWAY: _Reply(12, 48, 2.8), Via.LIVE: _Reply(28, 110, 7.0)}
+REPLIES = {Via.GATEWAY: _Reply(17, 68, 4.2), Via.LIVE: _Reply(28, 110, 7.0)}
 
 
 def make_plan(suite: Suite, utterance_ids: Sequence[str], seed: int) -> tuple[TrialKey, ...]:
@@ -263,9 +264,11 @@ def estimate(
             )
         )
         after = (
-            RESPONSE_SECONDS + reply.seconds if suite.driver is Driver.SESSION else STAGE_SECONDS
+            RESPONSE_SECONDS + _listened_s(suite)
+            if suite.driver is Driver.SESSION
+            else STAGE_SECONDS
         )
-        busy += audio_in + (after + TRIAL_SECONDS) * len(keys)
+        busy += audio_in + (after + TRIAL_SECONDS[suite.driver]) * len(keys)
     seconds = START_SECONDS + busy / suite.concurrency
     rate = suite.limits.trials_per_minute
     if rate is not None:
@@ -279,15 +282,25 @@ def estimate(
     )
 
 
+def _listened_s(suite: Suite) -> float:
+    """Return the seconds for which the caller listens to a reply before hanging up."""
+    whole, hang_up_s = REPLIES[suite.via].seconds, suite.timeouts.hang_up_s
+    return whole if hang_up_s is None else min(whole, hang_up_s)
+
+
 def _assumptions(suite: Suite) -> tuple[str, ...]:
     length = REPLIES[suite.via]
     reply = f"a reply has {length.tokens} tokens, {length.characters} characters"
     audio = f"{length.seconds:.1f} s of audio"
     lines = [f"{reply} and {audio}; {CHARACTERS_PER_TOKEN:.0f} characters make a token"]
     if suite.driver is Driver.SESSION:
-        lines.append(
-            f"the caller waits {RESPONSE_SECONDS} s for a reply, which is then played to its end"
+        listened = _listened_s(suite)
+        heard = (
+            "played to its end"
+            if listened == length.seconds
+            else f"heard for {listened:g} s (hang_up_s)"
         )
+        lines.append(f"the caller waits {RESPONSE_SECONDS} s for a reply, which is then {heard}")
     else:
         lines.append(f"the stages take {STAGE_SECONDS} s beside the recording")
     lines.append("no trial is disturbed; each re-run adds one trial")
