@@ -16,6 +16,7 @@ from harness.analysis.validity import RunFacts, cautions
 from harness.cli.measured import measured_run
 from harness.domain.suite import Via
 from harness.domain.trial import FailedTrial, Trial
+from harness.domain.utterance import Utterance
 from harness.errors import ConfigurationError
 from harness.report.assemble import build_view
 from harness.report.inputs import RunData, peaks_of
@@ -60,18 +61,29 @@ def report_view(
     Raises:
         ConfigurationError: the run cannot be compared by that setting, or is damaged.
     """
-    key = kept_key(run, {"by": by})
+    waveforms = len(run.plan.keys) <= WAVEFORMS_UP_TO
+    key = kept_key(run, {"by": by, "no speech": _lost(run.plan) if waveforms else []})
     kept = read_kept(run, key)
     if kept is not None:
         with contextlib.suppress(UnreadableViewError):
             return dataclasses.replace(decode_view(kept), verdict=verdict)
     with collector_off():
-        data = run_data(run, waveforms=len(run.plan.keys) <= WAVEFORMS_UP_TO)
+        data = run_data(run, waveforms=waveforms)
         comparison, extra = _decided(run, data.summary, by)
         data = dataclasses.replace(data, comparison=comparison, extra=(*extra, *data.extra))
         view = packed_view(build_view(data))
         write_kept(run, key, encode_view(view))
     return dataclasses.replace(view, verdict=verdict)
+
+
+def _lost(plan: RunPlan) -> list[str]:
+    """Return the utterances whose recording is not there: the one thing outside the folder."""
+    return [each.id for each in plan.utterances if not _recording(plan, each).is_file()]
+
+
+def _recording(plan: RunPlan, utterance: Utterance) -> Path:
+    manifest = Path(plan.datasets[plan.origin[utterance.id]].path)
+    return manifest.parent / utterance.audio
 
 
 def _decided(
@@ -194,8 +206,8 @@ def _peaks(
     for name in {trial.key.utterance for trial in trials}:
         key = f"speech {name}"
         peaks = base64.b64decode(known[key]) if key in known else _speech_peaks(run.plan, name)
-        found[key] = base64.b64encode(peaks).decode("ascii")
         if peaks:
+            found[key] = base64.b64encode(peaks).decode("ascii")
             speech[name] = peaks
     replies: dict[tuple[str, int], bytes] = {}
     for trial in trials:
@@ -204,8 +216,8 @@ def _peaks(
                 continue
             key = turn.reply.audio
             peaks = base64.b64decode(known[key]) if key in known else _reply_peaks(run.path / key)
-            found[key] = base64.b64encode(peaks).decode("ascii")
             if peaks:
+                found[key] = base64.b64encode(peaks).decode("ascii")
                 replies[trial.key.id, turn.index] = peaks
     if found != known:
         _write_peaks(path, found)
@@ -227,7 +239,8 @@ def _write_peaks(path: Path, peaks: Mapping[str, str]) -> None:
         partial.replace(path)
     except OSError:
         # A folder that can only be read is reported as well, a little slower.
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _speech_peaks(plan: RunPlan, utterance_id: str) -> bytes:
@@ -236,9 +249,8 @@ def _speech_peaks(plan: RunPlan, utterance_id: str) -> bytes:
     start, end = utterance.speech_start_ns, utterance.speech_end_ns
     if start is None or end is None:
         return b""
-    manifest = Path(plan.datasets[plan.origin[utterance_id]].path)
     try:
-        audio = load_audio(manifest.parent / utterance.audio, channel=utterance.channel)
+        audio = load_audio(_recording(plan, utterance), channel=utterance.channel)
     except ConfigurationError:
         return b""
     samples = to_pipeline(audio)

@@ -8,6 +8,7 @@ view's own; whatever else stands there makes the bytes unreadable, and the repor
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
@@ -128,6 +129,7 @@ def decode_view(data: bytes) -> ReportView:
     except (
         OSError,
         EOFError,
+        zlib.error,
         ValueError,
         TypeError,
         KeyError,

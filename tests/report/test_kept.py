@@ -60,6 +60,16 @@ def test_torn_bytes_are_told() -> None:
             decode_view(data[:length])
 
 
+def test_altered_bytes_are_told() -> None:
+    """A byte that is not as it was written makes the file unreadable, wherever it is."""
+    data = encode_view(KEPT)
+    for place in range(10, len(data), len(data) // 60):
+        altered = bytearray(data)
+        altered[place] ^= 0xFF
+        with pytest.raises(UnreadableViewError):
+            decode_view(bytes(altered))
+
+
 def test_only_parts_of_a_view_are_made() -> None:
     """A name that is no part of a view makes nothing: no other class can be called."""
 
