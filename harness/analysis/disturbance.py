@@ -5,7 +5,8 @@ way, or when an audio frame was more than 20 ms late. Disturbed trials are kept 
 re-run takes their place in the main summary. A failed trial is never called disturbed: no stall of
 some milliseconds explains a time-out, and dropping it would leave survivors only. A trial that
 found a deployment scaled to zero measured its boot: it is kept, counted and performed again
-likewise, failed or not, so that warm figures are of a warm deployment.
+likewise, failed or not, so that warm figures are of a warm deployment. Where each attempt found it
+so, the planned trial is counted and left out.
 """
 
 from collections.abc import Iterable
@@ -47,11 +48,12 @@ class Selection:
 
     Attributes:
         everything: all attempts, warm-ups left out.
-        main: for each planned trial its first undisturbed attempt, or its last where each was
-            disturbed.
+        main: for each planned trial its first undisturbed attempt, or where each was disturbed the
+            last that met no boot.
         undisturbed: those of ``main`` that are not disturbed.
         reruns: attempts beyond the first.
-        excluded: planned trials that ``undisturbed`` lacks.
+        excluded: trials of ``main`` that ``undisturbed`` lacks.
+        booted: planned trials that ``main`` lacks: each attempt found a deployment scaled to zero.
     """
 
     everything: tuple[Trial | FailedTrial, ...]
@@ -59,6 +61,7 @@ class Selection:
     undisturbed: tuple[Trial | FailedTrial, ...]
     reruns: int
     excluded: int
+    booted: int
 
 
 def _window(turn: Turn, ended_ns: int) -> tuple[tuple[int, int], ...]:
@@ -92,7 +95,7 @@ def _response_window(turn: Turn, ended_ns: int) -> tuple[tuple[int, int], ...]:
 
 def disturbance(trial: Trial | FailedTrial) -> Disturbance | None:
     """Return what disturbed a trial; None where nothing did or nothing was watching."""
-    booted = [each.text for each in trial.boots if each.cold]
+    booted = [each.text for each in trial.boots]
     if booted:
         return Disturbance(stalls=(), late_frames=0, text="; ".join(booted))
     if isinstance(trial, FailedTrial) or trial.health is None:
@@ -131,13 +134,16 @@ def select(trials: Iterable[Trial | FailedTrial]) -> Selection:
     for attempts in planned.values():
         ordered = sorted(attempts, key=lambda trial: trial.key.attempt)
         good = next((each for each in ordered if disturbance(each) is None), None)
-        main.append(ordered[-1] if good is None else good)
         if good is not None:
+            main.append(good)
             undisturbed.append(good)
+        elif warm := [each for each in ordered if not each.boots]:
+            main.append(warm[-1])
     return Selection(
         everything=everything,
         main=tuple(main),
         undisturbed=tuple(undisturbed),
         reruns=len(everything) - len(planned),
         excluded=len(main) - len(undisturbed),
+        booted=len(planned) - len(main),
     )

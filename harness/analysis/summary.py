@@ -143,7 +143,9 @@ class CandidateSummary:
         warmups: labelled trials, in no view.
         disturbed: attempts that were disturbed.
         reruns: attempts beyond the first.
-        excluded: planned trials of which every attempt was disturbed.
+        excluded: trials in the main view of which every attempt was disturbed.
+        booted: planned trials that the main view lacks: each attempt found a deployment scaled to
+            zero.
         metrics: by id, in the table's order; those that no trial has are absent.
         events: rates of what happened when something was said over the reply, by metric; empty
             where nothing was.
@@ -166,6 +168,7 @@ class CandidateSummary:
     disturbed: int
     reruns: int
     excluded: int
+    booted: int
     metrics: Mapping[str, MetricSummary]
     words: WordErrors | None
     correct: int
@@ -297,6 +300,7 @@ def _candidate(
         disturbed=_disturbed(chosen),
         reruns=chosen.reruns,
         excluded=chosen.excluded,
+        booted=chosen.booted,
         metrics=MappingProxyType(_metrics(main, undisturbed, everything, emulated, confidence)),
         words=word_errors(main, confidence=confidence),
         spoken=pooled_words("tts_wer", main, confidence=confidence),

@@ -229,8 +229,6 @@ def _of_candidate(
     facts: RunFacts,
 ) -> list[Caution]:
     chosen = select(mine)
-    if not chosen.main:
-        return []
     good = [trial for trial in chosen.main if isinstance(trial, Trial)]
     failed = len(chosen.main) - len(good)
     found: list[Caution] = []
@@ -238,6 +236,17 @@ def _of_candidate(
     def add(code: str, text: str, advice: str) -> None:
         found.append(Caution(code=code, text=text, advice=advice, candidate=name))
 
+    met = sum(bool(trial.boots) for trial in chosen.everything)
+    if met:
+        lost = f", and {chosen.booted} planned trials met nothing else" if chosen.booted else ""
+        add(
+            "boots",
+            f"{name}: {met} attempts found a deployment scaled to zero and are left out of the "
+            f"figures{lost}",
+            "keep a replica up while you measure; the boots stand with the trials",
+        )
+    if not chosen.main:
+        return found
     needed = trials_needed(0.95)
     if len(chosen.main) < needed:
         add(
@@ -251,13 +260,6 @@ def _of_candidate(
             "failures",
             f"{name}: {failed} of {len(chosen.main)} trials failed ({share:.1%})",
             "see the failures by stage and kind; percentiles count them as slower than all",
-        )
-    met = sum(bool(trial.boots) for trial in chosen.everything)
-    if met:
-        add(
-            "boots",
-            f"{name}: {met} attempts found a deployment scaled to zero and were made again",
-            "keep a replica up while you measure; the boots stand with the trials",
         )
     hit = sum(not trial.boots and disturbance(trial) is not None for trial in chosen.everything)
     if hit > DISTURBED_SHARE * len(chosen.everything):

@@ -208,7 +208,7 @@ def _with_and_without(summary: RunSummary) -> PlainTable:
                 else:
                     found = getattr(metric, view).get(statistic)
                     values.append(cell(found, Unit(metric.metric.unit), emulated=metric.emulated))
-        attempts = each.planned + each.reruns
+        attempts = each.planned + each.booted + each.reruns
         share = percent(each.disturbed / attempts) if attempts else "–"
         rows.append(
             (
@@ -236,7 +236,8 @@ def _with_and_without(summary: RunSummary) -> PlainTable:
         ),
         rows=tuple(rows),
         note="The headline takes of each planned trial its first undisturbed attempt, or the last "
-        "where each was disturbed.",
+        "where each was disturbed; those that found a deployment scaled to zero are in the last "
+        "two columns alone.",
     )
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from harness.analysis.summary import summarise
 from harness.analysis.validity import (
     Caution,
     RunFacts,
@@ -12,6 +13,7 @@ from harness.analysis.validity import (
     disturbance,
     select,
 )
+from harness.domain.boot import Boot
 from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import Cause, Trial, Turn
 from tests.synthetic import (
@@ -20,6 +22,7 @@ from tests.synthetic import (
     make_failed,
     make_health,
     make_run,
+    make_suite,
     make_trial,
     make_turn,
     make_utterance,
@@ -126,6 +129,19 @@ class TestSelect:
         assert chosen.undisturbed == ()
         assert (chosen.reruns, chosen.excluded) == (2, 1)
 
+    def test_boots_to_the_end(self) -> None:
+        """What met a boot in each attempt is in no figure and counted; else the warm one stands."""
+        boot = Boot(stage=Stage.STT, provider="baseten", took_ns=9_000_000_000, cold=True)
+        booted = [replace(make_trial(order=1, attempt=each), boots=(boot,)) for each in range(3)]
+        failed = make_failed(order=2)
+        failed = replace(failed, key=replace(failed.key, repeat=1), boots=(boot,))
+        late = make_trial(order=3, repeat=2, health=make_health(late_frames=2))
+        again = replace(make_trial(order=3, repeat=2, attempt=1), boots=(boot,))
+        chosen = select([*booted, failed, late, again])
+        assert chosen.main == (late,)
+        assert chosen.undisturbed == ()
+        assert (chosen.reruns, chosen.excluded, chosen.booted) == (3, 1, 2)
+
     def test_failures_stay(self) -> None:
         """A failed re-run counts as the failure it is."""
         failed = make_failed(order=1)
@@ -170,6 +186,16 @@ class TestCautions:
         found = cautions(trials, UTTERANCES)
         assert codes(found) == ["disturbed"]
         assert "24 of 72" in found[0].text
+
+    def test_boots(self) -> None:
+        """What met a boot is named, also where that left nothing to summarise."""
+        boot = Boot(stage=Stage.STT, provider="baseten", took_ns=9_000_000_000, cold=True)
+        trials = [replace(each, boots=(boot,)) for each in make_run(["a"], utterances=2, repeats=1)]
+        (found,) = cautions(trials, UTTERANCES, RunFacts(git_dirty=False))
+        assert found.code == "boots"
+        assert "2 attempts found a deployment scaled to zero" in found.text
+        assert "2 planned trials met nothing else" in found.text
+        assert summarise(trials, UTTERANCES, make_suite("a")).candidates["a"].booted == 2
 
     def test_lateness_and_unwatched(self) -> None:
         """Late frames and trials without a record are said."""
