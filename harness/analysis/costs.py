@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from harness.analysis.samples import Row
-from harness.analysis.usage import Tokens, tokens_of
+from harness.analysis.usage import Tokens, audio_seconds_of, tokens_of
 from harness.domain.providers import PROVIDERS
 from harness.domain.suite import Candidate, Price
 from harness.domain.timeline import Stage
@@ -67,7 +67,8 @@ def cost_of(
         rows: the trials, measured.
         candidate: whose they are.
         prices: by "provider/model".
-        silence_s: by how much each condition lengthens a recording, by its name.
+        silence_s: by how much each condition lengthens a recording, by its name; used where the
+            audio that the STT was sent was not counted.
     """
     stages: dict[Stage, float] = {}
     unpriced: list[Stage] = []
@@ -82,9 +83,7 @@ def cost_of(
         total = 0.0
         for row in rows:
             if stage is Stage.STT:
-                seconds = row.utterance.duration_s or 0.0
-                seconds += silence_s.get(row.trial.key.condition, 0.0)
-                total += seconds / 60.0 * (price.per_audio_minute or 0.0)
+                total += _heard_s(row, silence_s) / 60.0 * (price.per_audio_minute or 0.0)
                 continue
             for request in _requests(row, stage):
                 if stage is Stage.TTS:
@@ -107,6 +106,15 @@ def cost_of(
         uncounted=uncounted,
         unpriced=tuple(unpriced),
     )
+
+
+def _heard_s(row: Row, silence_s: Mapping[str, float]) -> float:
+    """Return the seconds of audio that the STT was sent; where nobody counted, the recording's."""
+    told = [audio_seconds_of(each) for each in _requests(row, Stage.STT)]
+    counted = [each for each in told if each is not None]
+    if counted:
+        return sum(counted)
+    return (row.utterance.duration_s or 0.0) + silence_s.get(row.trial.key.condition, 0.0)
 
 
 def _requests(row: Row, stage: Stage) -> list[Request]:

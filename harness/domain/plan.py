@@ -363,7 +363,8 @@ def trial_cost(
         suite: holds the prices.
         candidate: the trial's.
         trial: what was performed.
-        audio_s: seconds of audio that were sent to the STT.
+        audio_s: seconds of the recording, for an STT whose requests do not tell how much they were
+            sent.
     """
     requests = [request for turn in trial.turns for request in turn.requests]
     llm = [request for request in requests if request.stage is Stage.LLM]
@@ -373,6 +374,12 @@ def trial_cost(
         _count(each, "prompt_tokens_details.cached_tokens", "input_tokens_details.cached_tokens")
         for each in llm
     ]
+    heard = [
+        seconds
+        for each in requests
+        if each.stage is Stage.STT
+        and (seconds := _number(each.facts.get("audio_seconds"))) is not None
+    ]
     assumed = len(candidate.instructions) / CHARACTERS_PER_TOKEN + 15
     usage = _Usage(
         input_tokens=sum(assumed if each is None else each for each in prompts),
@@ -380,7 +387,7 @@ def trial_cost(
             len(request.text) / CHARACTERS_PER_TOKEN if count is None else count
             for request, count in zip(llm, replies, strict=True)
         ),
-        audio_minutes=audio_s / 60,
+        audio_minutes=(sum(heard) if heard else audio_s) / 60,
         characters=sum(len(each.text) for each in requests if each.stage is Stage.TTS),
         cached_tokens=sum(each or 0.0 for each in cached),
     )
@@ -393,6 +400,12 @@ def _count(request: Request, *names: str) -> float | None:
         value = request.facts.get(f"usage.{name}")
         if value is None and isinstance(nested, Mapping):
             value = nested.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+        if (number := _number(value)) is not None:
+            return number
+    return None
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
     return None

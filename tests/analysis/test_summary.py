@@ -19,7 +19,7 @@ from harness.analysis.summary import (
 )
 from harness.domain.suite import Candidate, Price, StageSettings, Suite, Via
 from harness.domain.timeline import Stage
-from harness.domain.trial import FailedTrial, FailureKind, Trial
+from harness.domain.trial import Cause, FailedTrial, FailureKind, Request, Trial
 from tests.synthetic import (
     MS,
     Script,
@@ -373,6 +373,23 @@ class TestBeside:
             cost = cost_of(rows, make_suite("a").candidates[0], {"openadapter/llm-a": price})
             assert cost is not None
             assert cost.total == pytest.approx(expected / 1e6)
+
+    def test_cost_of_the_audio_that_was_sent(self) -> None:
+        """An STT is billed for what went out where that was counted, else for the recording."""
+        trial = make_trial(Script())
+        heard = Request(
+            id="stt0", stage=Stage.STT, cause=Cause.STREAM, facts={"audio_seconds": 6.0}
+        )
+        turn = trial.turns[0]
+        others = tuple(each for each in turn.requests if each.stage is not Stage.STT)
+        price = {"openadapter/stt-1": Price(per_audio_minute=0.6)}
+        for requests, seconds in (((heard, *others), 6.0), (others, 1.75)):
+            rows = make_rows(
+                [replace(trial, turns=(replace(turn, requests=requests),))], UTTERANCES
+            )
+            cost = cost_of(rows, make_suite().candidates[0], price)
+            assert cost is not None
+            assert cost.total == pytest.approx(seconds / 60 * 0.6)
 
     def test_cost_unknown(self) -> None:
         """Without prices there is no cost; without usage a request is uncounted, not free."""
