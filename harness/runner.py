@@ -22,7 +22,7 @@ from harness.clock import Clock, MonotonicClock
 from harness.domain.boot import Boot, Bootable, Tell
 from harness.domain.driver import Performer, PlayableUtterance, ReplyAudio
 from harness.domain.plan import estimate, trial_cost
-from harness.domain.suite import Suite
+from harness.domain.suite import Driver, Suite
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Failure, FailureKind, Trial, TrialKey
 from harness.errors import ConfigurationError, HarnessError
@@ -123,14 +123,11 @@ def trial_deadline_s(suite: Suite, utterance: PlayableUtterance) -> float:
     driver has failed to keep them.
     """
     limits = suite.timeouts
-    return (
-        _audio_s(utterance)
-        + limits.connect_s
-        + limits.transcript_s
-        + limits.reply_s
-        + limits.playout_s
-        + BACKSTOP_S
-    )
+    own = limits.connect_s + limits.transcript_s + limits.reply_s + limits.playout_s
+    if suite.driver is Driver.STAGE:
+        # The LLM and the TTS have a reply's time each.
+        own = limits.transcript_s + 2 * limits.reply_s
+    return _audio_s(utterance) + own + BACKSTOP_S
 
 
 @dataclass(slots=True)

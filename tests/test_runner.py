@@ -10,7 +10,7 @@ import pytest
 
 from harness.domain.driver import ReplyAudio
 from harness.domain.plan import make_plan
-from harness.domain.suite import Limits, Price, Suite, Timeouts
+from harness.domain.suite import Driver, Limits, Price, Suite, Timeouts
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, FailureKind, Trial, TrialKey
 from harness.errors import ConfigurationError, InvariantError, ProviderError
@@ -154,6 +154,9 @@ def test_the_backstop_lies_beyond_all_time_outs() -> None:
     limits = suite.timeouts
     own = limits.connect_s + limits.transcript_s + limits.reply_s + limits.playout_s
     assert trial_deadline_s(suite, playable("u")["u"]) > own + 0.1
+    limits = Timeouts(connect_s=1, transcript_s=2, reply_s=60, playout_s=3)
+    suite = suite_of("a", driver=Driver.STAGE, timeouts=limits)
+    assert trial_deadline_s(suite, playable("u")["u"]) > limits.transcript_s + 120 + 0.1
 
 
 @pytest.mark.realtime

@@ -20,6 +20,7 @@ from harness.domain.suite import Candidate, StageSettings
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial, WaitCause
 from harness.pipeline.clients import Clients
+from harness.pipeline.closing import close_within
 from harness.pipeline.recording import CURRENT_RECORDER, Recorder
 
 __all__ = ["boots_seen", "sleepers", "wake"]
@@ -170,6 +171,9 @@ async def _asked(ask: Ask, limit_s: float) -> tuple[int | None, bool]:
             # A task of its own: what it puts into its context touches no trial's.
             await asyncio.create_task(_unrecorded(ask, done))
     except Exception as error:  # noqa: BLE001  (a plugin may raise anything, and it is a question)
+        if answered and isinstance(error, TimeoutError):
+            # It was the cleaning up that took too long.
+            return answered[0], False
         return None, _status_of(error) in _FINAL
     return (answered[0] if answered else None), False
 
@@ -230,18 +234,20 @@ async def _hear(client: Any, ask_s: float, done: Callable[[], None]) -> None:
         listening.cancel()
         with contextlib.suppress(BaseException):
             await listening
-        with contextlib.suppress(Exception):
-            await stream.aclose()
+        await close_within(stream.aclose)
 
 
 async def _chat(client: Any, ask_s: float, done: Callable[[], None]) -> None:
     """Ask for a word; return with the first of the answer."""
     context = llm.ChatContext.empty()
     context.add_message(role="user", content=_TEXT)
-    async with client.chat(chat_ctx=context, conn_options=_once(ask_s)) as stream:
+    stream = client.chat(chat_ctx=context, conn_options=_once(ask_s))
+    try:
         async for _ in stream:
             done()
             return
+    finally:
+        await close_within(stream.aclose)
 
 
 async def _speak(client: Any, ask_s: float, done: Callable[[], None]) -> None:
@@ -252,8 +258,10 @@ async def _speak(client: Any, ask_s: float, done: Callable[[], None]) -> None:
         stream.end_input()
     else:
         stream = client.synthesize(_TEXT, conn_options=_once(ask_s))
-    async with stream:
+    try:
         async for _ in stream:
             done()
             return
+    finally:
+        await close_within(stream.aclose)
     raise ConnectionError("no sound came")

@@ -1,7 +1,5 @@
 """One candidate's livekit clients: made, probed, described, closed."""
 
-import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +9,7 @@ from livekit.agents import APIConnectOptions, llm, stt, tts
 from harness.domain.suite import Candidate, Suite
 from harness.domain.timeline import Stage
 from harness.pipeline.caches import bust_cache
+from harness.pipeline.closing import close_within
 from harness.pipeline.place import Place
 from harness.pipeline.probes import probe_llm, probe_stt, probe_tts
 from harness.pipeline.providers import make_client
@@ -64,14 +63,10 @@ class Clients:
         for client in (self.stt, self.llm, self.tts):
             if client is None:
                 continue
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(5):
-                    await client.aclose()
+            await close_within(client.aclose)
             inner = getattr(client, "_client", None)
             if inner is not None and hasattr(inner, "close"):
-                with contextlib.suppress(Exception):
-                    async with asyncio.timeout(5):
-                        await inner.close()
+                await close_within(inner.close)
         self.stt = self.llm = self.tts = None
 
 

@@ -62,15 +62,31 @@ def line_for(utterance: PlayableUtterance, suite: Suite) -> Line:
     )
 
 
-def settle_garbage(*, first: bool) -> None:
-    """Collect garbage between trials, so that a collection's pause seldom falls into one.
+@dataclass(slots=True)
+class _Collector:
+    """The garbage collector, whose pauses fall upon every candidate's trials alike.
 
-    What survives the first collection is the program itself; freezing it makes later collections
-    short. The collector stays on: an agent's own garbage is part of what is measured.
+    Attributes:
+        playing: trials under way in this process, whoever performs them.
     """
-    gc.collect()
-    if first:
-        gc.freeze()
+
+    playing: int = 0
+
+    def settle(self, *, first: bool) -> None:
+        """Collect between trials, so that a collection's pause seldom falls into one.
+
+        What survives a performer's first collection is the program itself; freezing it makes later
+        collections short. The collector stays on: an agent's own garbage is part of what is
+        measured.
+        """
+        if self.playing:
+            return
+        gc.collect()
+        if first:
+            gc.freeze()
+
+
+_COLLECTOR = _Collector()
 
 
 def primary_failure(recorder: Recorder, turn: Turn, redact: Callable[[str], str]) -> Failure | None:
@@ -146,6 +162,7 @@ class Performance:
         key: which trial of the plan.
         candidate: whose trial it is.
         utterance: what is played.
+        clients: what it is played with.
         cold: its connections are not yet there.
         recorder: what the probes write down.
         source: the caller's microphone.
@@ -158,6 +175,7 @@ class Performance:
     key: TrialKey
     candidate: Candidate
     utterance: PlayableUtterance
+    clients: Clients
     cold: bool
     recorder: Recorder
     source: PacedInput
@@ -215,7 +233,6 @@ class Base:
         self._redact = redact
         self._clients = Clients(candidate, place)
         self._settled = False
-        self._running = 0
         self._pacer: Pacer | None = None
 
     async def start(self) -> Mapping[str, Any]:
@@ -231,17 +248,19 @@ class Base:
         stages = self._sleepers()
         if not stages:
             return ()
-        boots = await wake(
-            self._clients,
-            stages,
-            limit_s=self._suite.timeouts.boot_s,
-            ask_s=max(self._suite.session.request_timeout_s, ASK_S),
-            tell=tell,
-        )
-        # The run begins as it would have: with connections that nobody has used.
-        await self._clients.aclose()
-        self._clients.open()
-        return boots
+        # Clients of its own: the others may be in use, and keep the connections that they have.
+        clients = Clients(self._candidate, self._place)
+        clients.open()
+        try:
+            return await wake(
+                clients,
+                stages,
+                limit_s=self._suite.timeouts.boot_s,
+                ask_s=max(self._suite.session.request_timeout_s, ASK_S),
+                tell=tell,
+            )
+        finally:
+            await clients.aclose()
 
     def boots_seen(self, trial: Trial | FailedTrial) -> tuple[Boot, ...]:
         """Return the boots that a trial itself waited out."""
@@ -264,32 +283,43 @@ class Base:
         assert self._pacer is not None, "start() comes first"
         return PacedInput(line_for(utterance, self._suite), self._pacer, utterance.speech_end_ns)
 
-    async def before(self, key: TrialKey) -> bool:
-        """Prepare a trial; return whether its connections are cold."""
-        if self._suite.session.connection == "cold" and not key.warmup and self._clients.used:
-            await self._clients.aclose()
-            self._clients.open()
-        cold = not self._clients.used
-        self._clients.used = True
-        if self._running == 0:
-            settle_garbage(first=not self._settled)
-            self._settled = True
-        return cold
+    def _clients_for(self, key: TrialKey) -> Clients:
+        """Return a trial's clients: those of the trials before, unless it is to be cold."""
+        if self._suite.session.connection != "cold" or key.warmup or not self._clients.used:
+            return self._clients
+        clients = Clients(self._candidate, self._place)
+        if self._candidate.agent is None:
+            clients.open()
+        return clients
 
     async def perform(
         self, key: TrialKey, candidate: Candidate, utterance: PlayableUtterance
     ) -> tuple[Trial | FailedTrial, ReplyAudio | None]:
         """Play one utterance and return what happened; provider failures never raise."""
-        cold = await self.before(key)
-        self._running += 1
+        clients = self._clients_for(key)
+        cold = not clients.used
+        clients.used = True
+        _COLLECTOR.settle(first=not self._settled)
+        self._settled = True
+        _COLLECTOR.playing += 1
         try:
             # A task of its own: what it puts into its context is the trial's alone.
-            return await asyncio.create_task(self._perform(key, candidate, utterance, cold=cold))
+            return await asyncio.create_task(
+                self._perform(key, candidate, utterance, clients, cold=cold)
+            )
         finally:
-            self._running -= 1
+            _COLLECTOR.playing -= 1
+            if clients is not self._clients:
+                await clients.aclose()
 
     async def _perform(
-        self, key: TrialKey, candidate: Candidate, utterance: PlayableUtterance, *, cold: bool
+        self,
+        key: TrialKey,
+        candidate: Candidate,
+        utterance: PlayableUtterance,
+        clients: Clients,
+        *,
+        cold: bool,
     ) -> tuple[Trial | FailedTrial, ReplyAudio | None]:
         recorder = Recorder(key.id)
         CURRENT_RECORDER.set(recorder)
@@ -298,6 +328,7 @@ class Base:
             key=key,
             candidate=candidate,
             utterance=utterance,
+            clients=clients,
             cold=cold,
             recorder=recorder,
             source=self.line(utterance),

@@ -29,7 +29,8 @@ from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import Failure, FailureKind, Turn
 from harness.errors import ConfigurationError
 from harness.pipeline.addresses import GatewayFinder, watch_connections
-from harness.pipeline.clients import connect_options
+from harness.pipeline.clients import Clients, connect_options
+from harness.pipeline.closing import close_within
 from harness.pipeline.interruption import Detector, probe_interruption
 from harness.pipeline.overlap import speak_over
 from harness.pipeline.performer import Base, Performance, wait_until
@@ -186,9 +187,11 @@ class SessionPerformer(Base):
         )
         return session, agent
 
-    async def _make(self, candidate: Candidate) -> tuple[voice.AgentSession[Any], voice.Agent]:
+    async def _make(
+        self, candidate: Candidate, clients: Clients
+    ) -> tuple[voice.AgentSession[Any], voice.Agent]:
         if candidate.agent is None:
-            return self._session(candidate, self._clients)
+            return self._session(candidate, clients)
         made = load_agent(candidate.agent)()
         if inspect.isawaitable(made):
             made = await made
@@ -219,7 +222,7 @@ class SessionPerformer(Base):
             if performance.candidate.agent is not None:
                 watch_connections()
                 recorder.connected = []
-            session, agent = await self._make(performance.candidate)
+            session, agent = await self._make(performance.candidate, performance.clients)
             self._listen(session, recorder)
             recorder.text_transforms = known_transforms(session.options.tts_text_transforms)
             session.input.audio = source
@@ -252,9 +255,7 @@ class SessionPerformer(Base):
                 with contextlib.suppress(Exception):
                     # The turn is over: livekit need not wait for another transcript (2 s).
                     session.options.session_close_transcript_timeout = 0.0
-                with contextlib.suppress(Exception):
-                    async with asyncio.timeout(5):
-                        await session.aclose()
+                await close_within(session.aclose)
             if recorder.connected is not None:
                 performance.emulated = await self._finder.stages(recorder)
         return failure
@@ -469,6 +470,14 @@ class SessionPerformer(Base):
                 stage=Stage.ENDPOINTING,
                 kind=FailureKind.TIMEOUT,
                 message=f"the turn was not committed {within}",
+            )
+        if recorder.interruptions:
+            # What took the reply for interrupted is to blame, and not who was still at it.
+            return Failure(
+                stage=Stage.INTERRUPTION,
+                kind=FailureKind.NO_REPLY,
+                message="the agent took the caller's own turn for an interruption, and dropped its "
+                "reply before it could be heard",
             )
         stage = Stage.TTS if spoken else Stage.LLM
         return Failure(stage=stage, kind=FailureKind.TIMEOUT, message=f"no audible reply {within}")

@@ -19,6 +19,7 @@ from harness.domain.suite import Candidate
 from harness.domain.timeline import Stage
 from harness.domain.trial import Failure, FailureKind
 from harness.pipeline.clients import connect_options
+from harness.pipeline.closing import close_within
 from harness.pipeline.failures import failure_of
 from harness.pipeline.performer import Base, Performance
 from harness.pipeline.probes import on_speech_event
@@ -55,7 +56,7 @@ class StagePerformer(Base):
             performance.candidate,
             performance.utterance,
         )
-        clients = self._clients
+        clients = performance.clients
         failure: Failure | None = None
         if clients.stt is not None:
             performance.origin_ns, failure = await self._hear(
@@ -65,7 +66,9 @@ class StagePerformer(Base):
         if failure is None and clients.llm is not None and text:
             client = clients.llm
             failure = await self._bounded(
-                Stage.LLM, recorder, lambda: self._ask(client, recorder, candidate, text)
+                Stage.LLM,
+                recorder,
+                lambda opened: self._ask(client, recorder, candidate, text, opened),
             )
         if failure is None and clients.tts is not None:
             texts = self._suite.stage_texts or STAGE_TEXTS
@@ -74,25 +77,36 @@ class StagePerformer(Base):
             failure = await self._bounded(
                 Stage.TTS,
                 recorder,
-                lambda: self._speak(speaker, recorder, performance.sink, spoken),
+                lambda opened: self._speak(speaker, recorder, performance.sink, spoken, opened),
             )
         return failure
 
     async def _bounded(
-        self, stage: Stage, recorder: Recorder, run: Callable[[], Awaitable[Failure | None]]
+        self,
+        stage: Stage,
+        recorder: Recorder,
+        run: Callable[[list[Any]], Awaitable[Failure | None]],
     ) -> Failure | None:
-        """Run a stage within the suite's time-out for a reply."""
+        """Run a stage within the suite's time-out for a reply, then close what it has opened.
+
+        Closing has a bound of its own: it is no part of the reply, and may take its time.
+        """
         limit = self._suite.timeouts.reply_s
+        opened: list[Any] = []
+        bound = asyncio.timeout(limit)
         try:
-            async with asyncio.timeout(limit):
-                return await run()
-        except TimeoutError:
-            return Failure(
-                stage=stage, kind=FailureKind.TIMEOUT, message=f"did not end within {limit:g} s"
-            )
+            async with bound:
+                return await run(opened)
         except Exception as error:  # noqa: BLE001  (a plugin may raise anything)
+            if bound.expired():
+                return Failure(
+                    stage=stage, kind=FailureKind.TIMEOUT, message=f"did not end within {limit:g} s"
+                )
             recorder.problem(stage, error)
             return failure_of(stage, error, self._redact)
+        finally:
+            for stream in opened:
+                await close_within(stream.aclose)
 
     async def _hear(
         self, client: Any, recorder: Recorder, source: PacedInput, utterance: PlayableUtterance
@@ -159,9 +173,7 @@ class StagePerformer(Base):
             for task in (feeding, listening, waiting):
                 task.cancel()
             await asyncio.gather(feeding, listening, waiting, return_exceptions=True)
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(5):
-                    await stream.aclose()
+            await close_within(stream.aclose)
         return origin, failure
 
     async def _hear_whole(
@@ -205,44 +217,49 @@ class StagePerformer(Base):
         return origin, None
 
     async def _ask(
-        self, client: llm.LLM[Any], recorder: Recorder, candidate: Candidate, text: str
+        self,
+        client: llm.LLM[Any],
+        recorder: Recorder,
+        candidate: Candidate,
+        text: str,
+        opened: list[Any],
     ) -> Failure | None:
         """Ask the LLM with the reference text and read its answer to the end."""
         context = llm.ChatContext.empty()
         context.add_message(role="system", content=candidate.instructions)
         context.add_message(role="user", content=text)
         stream = client.chat(chat_ctx=context, conn_options=connect_options(self._suite))
+        opened.append(stream)
         call = next(each for each in reversed(recorder.calls) if each.stage is Stage.LLM)
-        async with stream:
-            async for chunk in stream:
-                delta = chunk.delta
-                if delta is None:
-                    continue
-                content = delta.content or ""
-                if content or delta.tool_calls:
-                    at = stamp()
-                    call.pieces.append((at, content))
-                    if call.first_text is None and (content.strip() or delta.tool_calls):
-                        call.first_text = at
+        async for chunk in stream:
+            delta = chunk.delta
+            if delta is None:
+                continue
+            content = delta.content or ""
+            if content or delta.tool_calls:
+                at = stamp()
+                call.pieces.append((at, content))
+                if call.first_text is None and (content.strip() or delta.tool_calls):
+                    call.first_text = at
         call.ended = stamp()
         return None
 
     async def _speak(
-        self, client: Any, recorder: Recorder, sink: PlayoutClock, text: str
+        self, client: Any, recorder: Recorder, sink: PlayoutClock, text: str, opened: list[Any]
     ) -> Failure | None:
         """Synthesise a text and play it out."""
         options = connect_options(self._suite)
         try:
             if client.capabilities.streaming:
-                async with client.stream(conn_options=options) as stream:
-                    stream.push_text(text)
-                    stream.end_input()
-                    async for audio in stream:
-                        await sink.capture_frame(audio.frame)
+                stream = client.stream(conn_options=options)
+                opened.append(stream)
+                stream.push_text(text)
+                stream.end_input()
             else:
-                async with client.synthesize(text, conn_options=options) as chunks:
-                    async for audio in chunks:
-                        await sink.capture_frame(audio.frame)
+                stream = client.synthesize(text, conn_options=options)
+                opened.append(stream)
+            async for audio in stream:
+                await sink.capture_frame(audio.frame)
         except APIError as error:
             recorder.problem(Stage.TTS, error)
             return failure_of(Stage.TTS, error, self._redact)

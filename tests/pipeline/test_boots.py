@@ -24,6 +24,7 @@ from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.gateway.config import GatewayConfig
 from harness.gateway.process import GatewayProcess, start_gateway
+from harness.pipeline.boots import sleepers, wake
 from harness.pipeline.health import Watch
 from harness.pipeline.place import Place
 from harness.pipeline.session import SessionPerformer
@@ -142,7 +143,8 @@ async def test_a_client_that_gives_up_early_is_asked_again(sleeping: GatewayProc
     """Where a client's own time-out is shorter than the boot, the deployment is asked until up."""
     chosen = Candidate(name="sleeper", tts=_stage("orpheus", "boots-http", transport="http"))
     async with _Measured(sleeping, chosen, request_timeout_s=1.0) as measured:
-        speaker: Any = measured.performer._clients.tts
+        clients = measured.performer._clients
+        speaker: Any = clients.tts
         # The plugin's 30 s, in proportion.
         session = speaker._session
         post = session.post
@@ -151,7 +153,13 @@ async def test_a_client_that_gives_up_early_is_asked_again(sleeping: GatewayProc
             return post(*args, **{**kwargs, "timeout": aiohttp.ClientTimeout(total=0.8)})
 
         session.post = impatient
-        (boot,) = await measured.performer.boot(lambda _: None)
+        (boot,) = await wake(
+            clients,
+            sleepers(chosen, emulated=True),
+            limit_s=measured.suite.timeouts.boot_s,
+            ask_s=30.0,
+            tell=lambda _: None,
+        )
         assert boot.cold
         assert boot.ready
         assert boot.asks > 1
