@@ -20,7 +20,7 @@ from aiohttp import WSMsgType, web
 
 from harness.gateway.baseten_keys import require_api_key
 from harness.gateway.context import NS_PER_S, Gateway, Refusal, begin, early_fault, guarded
-from harness.gateway.faults import FaultKind, Stage
+from harness.gateway.faults import SAMPLES_FAULTS, FaultKind, Stage
 from harness.gateway.inference_tts import voice_for
 from harness.gateway.openai_speech import MIDDLE_FAULTS, Order, Synthesis
 from harness.gateway.route import Route
@@ -76,7 +76,7 @@ async def orpheus_http(gateway: Gateway, request: web.Request) -> web.StreamResp
     )
     note_asked(call, None, {key: body[key] for key in body if key != "prompt"})
     draws = gateway.draws(profile.name, Stage.TTS, f"{voice}\0{text}".encode())
-    fault = settings.faults.draw(draws)
+    fault = settings.faults.only(SAMPLES_FAULTS).draw(draws)
     refused = early_fault(call, request, fault, settings.faults)
     if refused is not None:
         return refused

@@ -10,6 +10,7 @@ from harness.gateway.distributions import Draws
 __all__ = [
     "CONNECTION_FAULTS",
     "HTTP_STATUS_FAULTS",
+    "SAMPLES_FAULTS",
     "STAGE_FAULTS",
     "FaultKind",
     "FaultMix",
@@ -142,6 +143,10 @@ STAGE_FAULTS: Mapping[Stage, frozenset[FaultKind]] = MappingProxyType(
         | {FaultKind.WRONG_CONTENT_TYPE, FaultKind.OVERSIZED},
     }
 )
+
+
+SAMPLES_FAULTS = STAGE_FAULTS[Stage.TTS] - {FaultKind.OVERSIZED}
+"""The faults of a TTS that answers by a body of bare samples: there is no message in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ from harness.gateway.context import (
 from harness.gateway.distributions import Draws
 from harness.gateway.engines.synthesiser import Speech
 from harness.gateway.engines.worker import WorkerDied
-from harness.gateway.faults import FaultKind, Stage
+from harness.gateway.faults import SAMPLES_FAULTS, FaultKind, Stage
 from harness.gateway.pcm import SPOKEN_RATE, wav_header
 from harness.gateway.profiles import TtsProfile
 from harness.gateway.route import Route
@@ -164,9 +164,8 @@ async def speech(gateway: Gateway, request: web.Request) -> web.StreamResponse:
     salient = f"{order.voice}\0{order.speed}\0{order.text}".encode(errors="surrogatepass")
     draws = gateway.draws(profile.name, Stage.TTS, salient)
     note_asked(call, request, {key: body[key] for key in body if key != "input"})
-    fault = settings.faults.draw(draws)
-    if fault is FaultKind.OVERSIZED and not order.sse:
-        fault = None
+    faults = settings.faults if order.sse else settings.faults.only(SAMPLES_FAULTS)
+    fault = faults.draw(draws)
     refused = early_fault(call, request, fault, settings.faults)
     if refused is not None:
         return refused

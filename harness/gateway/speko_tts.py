@@ -13,7 +13,7 @@ from aiohttp import web
 from harness.gateway.context import NS_PER_S, Call, Gateway, Reply, begin, guarded
 from harness.gateway.engines.synthesiser import Speech
 from harness.gateway.engines.worker import WorkerDied
-from harness.gateway.faults import FaultKind, Stage
+from harness.gateway.faults import SAMPLES_FAULTS, FaultKind, Stage
 from harness.gateway.openai_speech import Chunk, chunks_of, spoil
 from harness.gateway.pcm import SPOKEN_RATE, wav_header
 from harness.gateway.profiles import TtsProfile
@@ -82,12 +82,13 @@ async def synthesize(gateway: Gateway, request: web.Request) -> web.StreamRespon
     call = begin(gateway, request, Stage.TTS, "speko-tts", profile.name, received_ns=received_ns)
     note_asked(call, None, {key: body[key] for key in body if key != "text"})
     content = f"{order.voice}\0{order.speed}\0{order.text}".encode(errors="surrogatepass")
-    start = opening(call, request, profile, intent, content, settings.faults)
+    faults = settings.faults.only(SAMPLES_FAULTS)
+    start = opening(call, request, profile, intent, content, faults)
     if isinstance(start, web.Response):
         return start
     if start.fault is not None:
         call.fault(start.fault)
-    synthesis = _Synthesis(call, request, start, order, settings.faults.stall_s)
+    synthesis = _Synthesis(call, request, start, order, faults.stall_s)
     return await guarded(call, synthesis.run())
 
 

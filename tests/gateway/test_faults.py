@@ -21,6 +21,15 @@ _STATUSES: Final = sorted(HTTP_STATUS_FAULTS)
 # Their shipped forms last longer than a test should; the tests' profiles have short ones.
 _SHORT: Final[Mapping[F, str]] = {F.SLOW_HELLO: "slow-hello", F.STALL: "stall"}
 
+_SAMPLES = (
+    (
+        "/v1/audio/speech",
+        {"model": "tts-1", "input": "Good morning.", "voice": "alloy", "response_format": "pcm"},
+    ),
+    ("/v1/synthesize", {"text": "Good morning.", "intent": {"language": "en"}}),
+    ("/baseten/orpheus/predict", {"prompt": "Good morning.", "voice": "tara"}),
+)
+
 
 def _profile(stage: Stage, kind: F) -> str:
     return f"{_SHORT[kind]}-{stage}" if kind in _SHORT else fault_profile_name(stage, kind)
@@ -158,6 +167,28 @@ class TestSpeech:
         assert answer.events[-1]["type"] == "speech.audio.done"
         whole = await speak(running, "exact")
         assert len((await speak(running, profile)).body) == len(whole.body)
+
+    @pytest.mark.parametrize(("path", "body"), _SAMPLES)
+    async def test_no_message_is_oversized_in_bare_samples(
+        self, running: Running, path: str, body: dict[str, object]
+    ) -> None:
+        """A body of samples has no message to make too large, and the truth tells of no fault."""
+        name = f"samples{path}"
+        root = running.process.base_url(_profile(Stage.TTS, F.OVERSIZED)).removesuffix("/v1")
+        scheme = "Api-Key" if "baseten" in path else "Bearer"
+        headers = {
+            "Authorization": f"{scheme} {running.process.key}",
+            "x-turnbench-request": name,
+        }
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.post(root + path, json=body) as answer,
+        ):
+            assert answer.status == 200
+            assert len(await answer.read()) > 1000
+        events = {each.event for each in await events_of(running, name)}
+        assert "audio_sent" in events
+        assert "fault" not in events
 
     async def test_a_wrong_content_type(self, running: Running) -> None:
         """A 200 that is a page."""
