@@ -80,7 +80,13 @@ def _damage(options: argparse.Namespace) -> Sequence[str]:
 
 def _complain(lines: Sequence[str]) -> None:
     """Print one line for each problem, free of secrets."""
-    from harness.store.environment import redact
+    try:
+        from harness.store.environment import redact
+    except ConfigurationError as error:
+        # A provider's file is unfinished, and nothing that knows of secrets can be had.
+        for line in error.problems:
+            print(f"turnbench: {' '.join(line.split())}", file=sys.stderr)
+        return
 
     for line in lines:
         print(f"turnbench: {redact(' '.join(line.split()))}", file=sys.stderr)

@@ -6,6 +6,7 @@ are to be quick. Where a verb fails as no verb should, the folders it was given 
 
 import argparse
 from collections.abc import Iterator
+from pathlib import Path
 
 from harness.domain.typed import mistyped
 from harness.errors import HarnessError
@@ -25,9 +26,10 @@ def _given(options: argparse.Namespace) -> Iterator[str]:
 def damaged_runs(options: argparse.Namespace) -> tuple[str, ...]:
     """Return a line for each of the first fields, in the runs of a command, of a wrong kind."""
     found: list[str] = []
+    reports = Path(getattr(options, "out", None) or "reports")
     for name in _given(options):
         try:
-            run = open_run(find_run(name))
+            run = open_run(find_run(name, reports=reports))
             told = mistyped(run.plan)
             if told is not None:
                 found.append(f"{run.path / 'plan.json'}: {told}: mend the file")

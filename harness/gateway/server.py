@@ -12,11 +12,10 @@ import pkgutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib import import_module
-from typing import Any, Final
+from typing import Any
 
 from aiohttp import web
 
-import harness.gateway
 from harness.errors import ConfigurationError
 from harness.gateway.config import GatewayConfig
 from harness.gateway.context import Gateway, Refusal, error_body
@@ -32,7 +31,7 @@ from harness.gateway.truth import TruthEvent, TruthLog
 from harness.gateway.utterances import read_utterances
 from harness.pacing import Pacer
 
-__all__ = ["ROUTES", "build_app"]
+__all__ = ["build_app", "routes"]
 
 _MAX_BODY = 64 * 1024 * 1024
 
@@ -41,17 +40,36 @@ _APART = frozenset({"__main__", "process", "server"})
 """Modules of this package that start the server or are it; all others may hold a protocol."""
 
 
-def _routes() -> tuple[Route, ...]:
-    modules = [
-        import_module(f"harness.gateway.{each.name}")
-        for each in pkgutil.iter_modules(harness.gateway.__path__)
-        if each.name not in _APART and not each.ispkg
-    ]
-    return tuple(route for module in modules for route in getattr(module, "ROUTES", ()))
+def routes(package: str = "harness.gateway") -> tuple[Route, ...]:
+    """Return every path of every protocol, as the modules of a package list them.
 
-
-ROUTES: Final[tuple[Route, ...]] = _routes()
-"""Every path of every protocol, as the modules of this package list them."""
+    Raises:
+        ConfigurationError: a line for each file that cannot be imported, whose ``ROUTES`` are none,
+            or that answers where another does.
+    """
+    problems: list[str] = []
+    owners: dict[tuple[str, str], str] = {}
+    found: list[Route] = []
+    for each in pkgutil.iter_modules(import_module(package).__path__):
+        if each.name in _APART or each.ispkg:
+            continue
+        file = f"{package.replace('.', '/')}/{each.name}.py"
+        try:
+            listed = tuple(getattr(import_module(f"{package}.{each.name}"), "ROUTES", ()))
+        except Exception as error:  # noqa: BLE001 - an unfinished file may raise anything
+            problems.append(f"{file}: cannot be imported: {type(error).__name__}: {error}")
+            continue
+        for route in listed:
+            if not isinstance(route, Route):
+                problems.append(f"{file}: ROUTES holds {route!r}, which is no Route")
+                continue
+            other = owners.setdefault((route.method, route.path), file)
+            if other != file or route in found:
+                problems.append(f"{file}: {route.method} {route.path} is answered by {other}")
+            found.append(route)
+    if problems:
+        raise ConfigurationError(problems)
+    return tuple(found)
 
 
 def _presents_key(request: web.Request, key: str) -> bool:
@@ -102,8 +120,10 @@ def build_app(config: GatewayConfig) -> web.Application:
     """Return the application; its engines start and stop with it.
 
     Raises:
-        ConfigurationError: a file that the configuration names is not what it should be.
+        ConfigurationError: a file that the configuration names, or one of this package's, is not
+            what it should be.
     """
+    served = routes()
     profiles = PROFILES if config.profiles is None else read_profiles(config.profiles, PROFILES)
     if config.default_profile not in profiles:
         raise ConfigurationError(f"--default-profile: no profile {config.default_profile!r}")
@@ -164,7 +184,7 @@ def build_app(config: GatewayConfig) -> web.Application:
     app.on_response_prepare.append(stamp_quota)
     app.router.add_get("/", health)
     app.router.add_get("/healthz", health)
-    for route in ROUTES:
+    for route in served:
         answer = _endpoint(lambda: running[0], route)
         app.router.add_route(route.method, route.path, answer)
         app.router.add_route(route.method, "/{profile}" + route.path, answer)

@@ -1,14 +1,17 @@
 """Providers are found by their place, and what their files say holds together."""
 
 import pkgutil
+import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import harness.domain.providers as package
 import harness.gateway
 from harness.domain.providers import PROVIDERS, words
-from harness.gateway.server import ROUTES
+from harness.errors import ConfigurationError
+from harness.gateway.server import routes
 
 KINDS = {"str", "int", "float", "bool", "list", "mapping"}
 
@@ -50,11 +53,41 @@ def test_a_providers_facts_are_legal(name: str) -> None:
 
 def test_each_protocol_has_paths_of_its_own() -> None:
     """No two protocols of the gateway answer at one path."""
-    places = [(each.method, each.path) for each in ROUTES]
+    found = routes()
+    places = [(each.method, each.path) for each in found]
     assert len(places) == len(set(places))
     listed = [
         import_module(f"harness.gateway.{each.name}")
         for each in pkgutil.iter_modules(harness.gateway.__path__)
         if each.name not in {"__main__", "process", "server"}
     ]
-    assert sum(len(getattr(each, "ROUTES", ())) for each in listed) == len(ROUTES)
+    assert sum(len(getattr(each, "ROUTES", ())) for each in listed) == len(found)
+
+
+def test_an_unfinished_protocol_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file that is no protocol yet is told in a line with its name, not by a traceback."""
+    package = tmp_path / "halfway"
+    package.mkdir()
+    route = "from harness.gateway.route import Route\n"
+    files = {
+        "__init__": "",
+        "broken": "def answer(:\n",
+        "lacking": "import no_such_module_anywhere\n",
+        "listing": "ROUTES = ('GET /',)\n",
+        "one": route + "ROUTES = (Route(method='GET', path='/v1/x', handler=print),)\n",
+        "two": route + "ROUTES = (Route(method='GET', path='/v1/x', handler=print),)\n",
+    }
+    for name, text in files.items():
+        (package / f"{name}.py").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigurationError) as caught:
+        routes("halfway")
+    for name in [each for each in sys.modules if each.partition(".")[0] == "halfway"]:
+        monkeypatch.delitem(sys.modules, name)
+    told = {line.partition(":")[0]: line for line in caught.value.problems}
+    assert set(told) == {f"halfway/{each}.py" for each in ("broken", "lacking", "listing", "two")}
+    assert "SyntaxError" in told["halfway/broken.py"]
+    assert "no_such_module_anywhere" in told["halfway/lacking.py"]
+    assert "is answered by halfway/one.py" in told["halfway/two.py"]
