@@ -23,7 +23,7 @@ from harness.cli.progress import ProgressLine
 from harness.cli.suite_options import find_suite, override, with_hashes
 from harness.domain.driver import PlayableUtterance
 from harness.domain.plan import PlanEstimate, estimate, make_plan, trial_cost
-from harness.domain.suite import Suite, Via
+from harness.domain.suite import Driver, Suite, Via
 from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.errors import ConfigurationError
 from harness.runner import End, Outcome, run_suite
@@ -115,6 +115,7 @@ def _prepare(options: argparse.Namespace) -> _Job:
         held_baseline(suite, options.baseline)
     seed = suite.seed if suite.seed is not None else secrets.randbelow(2**31)
     keys = make_plan(suite, [each.id for each in selection.utterances], seed)
+    _warn_of_unheard(suite)
     places = {id(dataset): index for index, dataset in enumerate(selection.datasets)}
     plan = RunPlan(
         suite=suite,
@@ -127,6 +128,18 @@ def _prepare(options: argparse.Namespace) -> _Job:
         facts=facts,
     )
     return _Job(plan=plan, selection=selection, expected=_estimate(suite, keys, selection))
+
+
+def _warn_of_unheard(suite: Suite) -> None:
+    """Say that replies which are cut short are not heard again."""
+    hang_up_s = suite.timeouts.hang_up_s
+    if suite.intelligibility is None or hang_up_s is None or suite.driver is Driver.STAGE:
+        return
+    print(
+        f"turnbench: timeouts.hang_up_s: [intelligibility] hears no reply longer than "
+        f"{hang_up_s:g} s, since the caller hangs up; leave hang_up_s out to have all heard",
+        file=sys.stderr,
+    )
 
 
 def _gated(options: argparse.Namespace) -> bool:

@@ -243,6 +243,11 @@ class _SuiteReader:
             "prices": self.prices(top.table("price")),
         }
         self.finish(top)
+        if self.strict and fields["intelligibility"] is not None and not fields["keep_audio"]:
+            top.problem(
+                "keep_audio",
+                "[intelligibility] hears the stored replies; leave keep_audio = false out",
+            )
         return fields
 
     def dataset(self, table: Table) -> DatasetChoice:

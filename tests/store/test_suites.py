@@ -106,6 +106,11 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
         ),
         ('path = "starter"', "", "dataset[1].path: is missing"),
         (
+            'name = "small"',
+            'keep_audio = false\nintelligibility = { provider = "openai" }',
+            "keep_audio: [intelligibility] hears the stored replies; leave keep_audio = false out",
+        ),
+        (
             'path = "starter"',
             'path = "starter"\nlimit = 0',
             "dataset[1].limit: 0 has to be 1 or more",
