@@ -41,10 +41,14 @@ def grid(names: tuple[str, ...], driver: Driver) -> Suite:
 
 
 def played(
-    folder: Path, *names: str, driver: Driver = Driver.SESSION, sha256: str = "0" * 64
+    folder: Path,
+    *names: str,
+    driver: Driver = Driver.SESSION,
+    sha256: str = "0" * 64,
+    suite: Suite | None = None,
 ) -> str:
     """Write a run in which model g takes twice as long and voice n half as long again."""
-    suite = grid(names or tuple(GRID), driver)
+    suite = suite or grid(names or tuple(GRID), driver)
     keys = make_plan(suite, [each.id for each in UTTERANCES], 1)
     plan = RunPlan(
         suite=suite,
@@ -115,7 +119,24 @@ class TestCompose:
         code, _, errors = asked(capsys, "compose", run, "--stt", "ka", "--llm", "zz", "--tts", "kn")
         assert (code, "'zz'" in errors) == (2, True)
         code, _, errors = asked(capsys, "compose", run, "--against", other)
-        assert (code, "other recordings" in errors) == (2, True)
+        assert (code, "not comparable" in errors, "dataset: " in errors) == (2, True, True)
+
+    def test_other_options(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """What moves the parts must be equal; stages alone are not asked what only turns have."""
+        names = ("ka", "gn")
+        heard = replace(make_suite().gateway, recogniser="oracle")
+        other = replace(grid(names, Driver.SESSION), gateway=heard)
+        assert heard.recogniser != make_suite().gateway.recogniser
+        whole = played(tmp_path, suite=other)
+        for driver in (Driver.SESSION, Driver.STAGE):
+            run = played(tmp_path, *names, driver=driver)
+            code, _, errors = asked(capsys, "compose", run, "--against", whole)
+            assert (code, "gateway.recogniser: " in errors) == (2, True)
+        late = replace(other.session, min_endpointing_delay_s=0.9)
+        patient = played(tmp_path, suite=replace(grid(names, Driver.SESSION), session=late))
+        for driver, wanted in ((Driver.SESSION, 2), (Driver.STAGE, 0)):
+            run = played(tmp_path, *names, driver=driver)
+            assert asked(capsys, "compose", run, "--against", patient)[0] == wanted
 
     def test_own_parts(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """A combination put together from its own parts claims no error: it is a copy."""

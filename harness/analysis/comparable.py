@@ -119,9 +119,11 @@ def differences(
     for key in (*ours, *(each for each in others if each not in ours)):
         if key == "via" or key in despite or ours.get(key) == others.get(key):
             continue
-        # What only one side has belongs to the gateway, whose difference is named already.
-        if key in ours and key in others:
-            found.append(f"{key}: {ours[key]} in {left.name}, {others[key]} in {right.name}")
+        # What else only one side has belongs to the gateway or to interruptions, whose difference
+        # is named already.
+        if key == "barge_ins" or (key in ours and key in others):
+            here, there = ours.get(key, "none"), others.get(key, "none")
+            found.append(f"{key}: {here} in {left.name}, {there} in {right.name}")
     return tuple(found)
 
 

@@ -375,6 +375,11 @@ def _doubts(run: MeasuredRun, bound: Sequence[Bound], baseline: Baseline | None)
         machine = machine_difference(run.machine, baseline.machine)
         if machine:
             found.append(f"the baseline was measured on another machine: {machine}")
+        if run.name in baseline.runs:
+            found.append(
+                f"{run.name} is one of the runs that baseline {baseline.name} was built from: "
+                "what it is held against holds it, so that it can hardly lie outside"
+            )
     return tuple(found)
 
 

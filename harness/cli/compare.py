@@ -174,6 +174,6 @@ def _print(found: Comparison) -> None:
         out.print(comparison_table(mine))
     out.print()
     for line in comparison_notes(found):
-        out.print(safe(line, "yellow" if line.startswith("not compared") else "dim"))
+        out.print(safe(line, "yellow" if line.startswith("Not compared") else "dim"))
     level = percent(found.confidence, 0)
     out.print(f"Ratio above 1 is slower. {level} intervals.", style="dim")

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.analysis.combine import THIRDS, Composition, compose, composition_checks
-from harness.analysis.comparable import MeasuredRun
+from harness.analysis.comparable import MeasuredRun, differences, option_values
 from harness.analysis.composition import prediction_error
 from harness.analysis.samples import Row, sample_of
 from harness.analysis.sides import main_rows
@@ -105,15 +105,23 @@ def combinations(run: MeasuredRun) -> list[Composition]:
 def _held_against(
     run: MeasuredRun, found: Sequence[Composition], other: MeasuredRun
 ) -> list[Composition]:
-    """Return predictions with their error against the same combinations of another run."""
-    if run.suite.via is not other.suite.via:
-        raise ConfigurationError(
-            f"{run.name} and {other.name} are not comparable: EMULATED and live"
-        )
-    if sorted(run.datasets.values()) != sorted(other.datasets.values()):
-        raise ConfigurationError(f"{run.name} and {other.name} heard other recordings")
+    """Return predictions with their error against the same combinations of another run.
+
+    Raises:
+        ConfigurationError: the other is no session run, or the two are not comparable.
+    """
     if other.suite.driver is not Driver.SESSION:
         raise ConfigurationError(f"{other.name}: only a session run has a response to hold against")
+    if run.suite.driver is Driver.STAGE:
+        # A stage alone knows no turn, so that what only a session has cannot differ.
+        despite = {each for each in option_values(other.suite) if each.startswith("session.")}
+        despite |= {"driver", "trailing", "stage_texts", "concurrency", "barge_ins", "llm.cache"}
+    else:
+        # Caches belong to the stages, which are held against each other one by one.
+        despite = {"stage_texts", "llm.cache"}
+    against = differences(run, other, despite=despite)
+    if against:
+        raise ConfigurationError([f"{run.name} and {other.name} are not comparable", *against])
     mine = {each.name: each for each in run.suite.candidates}
     rows = main_rows(other)
     result = []

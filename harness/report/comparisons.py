@@ -100,16 +100,16 @@ def comparison_views(
 def comparison_notes(comparison: Comparison) -> tuple[str, ...]:
     """Return what must be known beside the lines: what was not compared and why, and the family."""
     notes = [
-        f"no p{100 * each.share:g}: {each.change.reason}"
+        f"No p{100 * each.share:g}: {each.change.reason}"
         for pair in comparison.pairs
         for each in pair.metrics
         if each.share != 0.5 and isinstance(each.change, Unsupported)
     ]
-    notes += [f"not compared: {line}" for pair in comparison.pairs for line in pair.refused]
-    notes += [f"left out: {line}" for line in comparison.left_out]
+    notes += [f"Not compared: {line}" for pair in comparison.pairs for line in pair.refused]
+    notes += [f"Left out: {line}" for line in comparison.left_out]
     family = (
-        f"p, and what could have been seen, are corrected over {count(comparison.family)} tests "
-        "(Holm): every pair and metric here; each interval stands for itself"
+        f"Each p, and what could have been seen, is corrected over {count(comparison.family)} "
+        "tests (Holm): every pair and metric here; each interval stands for itself"
     )
     return (*dict.fromkeys(notes), family)
 
@@ -132,7 +132,7 @@ def comparison_answer(comparison: Comparison) -> tuple[str, tuple[str, ...]]:
     ]
     refused = [each for pair in comparison.pairs for each in pair.refused]
     lines = [*leading[1:], *words, *refused, *comparison.left_out]
-    corrected = f"p is corrected over {count(comparison.family)} comparisons."
+    corrected = f"Each p is corrected over {count(comparison.family)} comparisons."
     if not leading:
         return "No metric was measured on both sides.", (*lines, corrected)
     return leading[0], (*dict.fromkeys(lines), corrected)

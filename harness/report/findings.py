@@ -40,6 +40,12 @@ __all__ = [
 _FEWER = {"faster": "fewer", "slower": "more"}
 _RATE_TITLES = {"failures": "Failed trials"}
 
+# Of each of ``EVENTS``: what is said of the side to which it happens more often.
+_MORE = {
+    "missed_interruptions": "misses more interruptions",
+    "false_interruptions": "is stopped by more that is no interruption",
+    "interruption_fallbacks": "falls back to voice activity more often",
+}
 # The shares of more candidates than these are said as a range.
 _LISTED = 3
 
@@ -177,6 +183,8 @@ def proviso(pair: PairComparison, leading: MetricChange) -> str:
             against.append(f"fails more often ({_by(each)})")
         elif each.rate == "wer":
             against.append(f"gets more words wrong ({_by(each)})")
+        elif each.rate in EVENTS:
+            against.append(f"{_MORE[each.rate]} ({_by(each)})")
         else:
             against.append(f"is harder to understand ({_by(each)})")
     correct = pair.correct

@@ -9,6 +9,7 @@ from harness.analysis.selferror import SelfError
 from harness.analysis.verdict import GateVerdict, JudgedBudget
 from harness.domain.suite import BudgetKind
 from harness.report.format import (
+    DASH,
     CellState,
     Unit,
     cell,
@@ -112,7 +113,13 @@ def self_error_table(errors: Sequence[SelfError]) -> PlainTable:
     """Return the harness's own error, mark by mark, over undisturbed trials."""
 
     def shown(value: float | None) -> str:
-        return "no undisturbed trial" if value is None else milliseconds(value * NANOSECONDS_PER_MS)
+        return DASH if value is None else milliseconds(value * NANOSECONDS_PER_MS)
+
+    silent = sum(each.n == 0 for each in errors)
+    unmeasured = ""
+    if silent:
+        every = silent == len(errors)
+        unmeasured = " No trial was undisturbed." if every else " n = 0: no trial was undisturbed."
 
     return PlainTable(
         title="The harness's own error",
@@ -130,5 +137,6 @@ def self_error_table(errors: Sequence[SelfError]) -> PlainTable:
             for each in errors
         ),
         note="Each mark minus the instant at which the gateway sent what it marks, on one clock; "
-        "for the response, what neither an injected delay nor a known wait explains.",
+        "for the response, what neither an injected delay nor a known wait explains."
+        f"{unmeasured}",
     )

@@ -234,6 +234,15 @@ class TestBaseline:
         assert machine_difference(MACHINE, MACHINE) == ""
         assert machine_difference(MACHINE, {"cpu": "x"}) == "cores 2 instead of unknown"
 
+    def test_a_run_of_the_baseline_itself(self) -> None:
+        """A run that the baseline was built from is inconclusive against it: it is part of it."""
+        stored = build_baseline("main", self.runs(6))
+        own, fresh = self.runs(7)[5:]
+        found = judge(own, baseline=stored)
+        assert verdict(found) == "INCONCLUSIVE"
+        assert "run5 is one of the runs that baseline main was built from" in found.reason
+        assert not judge(fresh, baseline=stored).doubts
+
     def test_misuse(self) -> None:
         """No baseline, a candidate or metric that it lacks, other options: mistakes, no verdict."""
         run = self.runs(1)[0]

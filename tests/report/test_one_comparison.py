@@ -8,18 +8,21 @@ import pytest
 
 from harness.analysis.comparable import MeasuredRun
 from harness.analysis.comparison import MOST_PAIRS, Comparison, compare_within
+from harness.analysis.definitions import EVENTS
 from harness.analysis.paired import Change, RateChange
 from harness.analysis.summary import summarise
 from harness.domain.trial import FailedTrial, Trial
 from harness.report.assemble import build_view
 from harness.report.comparisons import comparison_answer, comparison_notes, comparison_views
 from harness.report.export import render_json
+from harness.report.findings import proviso, typical_of
 from harness.report.html import render_html
 from harness.report.inputs import RunData
 from harness.report.markdown import escape_markdown, render_markdown
 from tests.synthetic import (
     MS,
     draw_scripts,
+    make_failed,
     make_run,
     make_suite,
     make_trial,
@@ -146,6 +149,33 @@ def test_a_fast_wrong_answer_does_not_win() -> None:
     assert comparison_answer(compared(data))[0] == said
 
 
+@pytest.mark.parametrize("event", EVENTS)
+def test_what_is_said_of_events_is_of_events(event: str) -> None:
+    """A faster side to which more happens over its replies is said to have that, not bad speech."""
+    pair = compared(data_of(wrong_and_fast(), "a", "b")).pairs[0]
+    leading = typical_of(pair, "response")
+    words = next(each for each in pair.rates if each.rate == "wer")
+    assert leading is not None
+    assert {leading.finding, words.finding} == {"faster", "slower"}
+    said = proviso(replace(pair, rates=(replace(words, rate=event),)), leading)
+    assert "understand" not in said
+    assert "more" in said
+
+
+def test_a_run_that_always_fails_is_answered() -> None:
+    """Where half of every candidate's trials fail, that is the answer, for one and for two."""
+    trials: list[Trial | FailedTrial] = [
+        make_failed(candidate=name, utterance=f"u{number + 1}", order=2 * number + which)
+        for number in range(24)
+        for which, name in enumerate("ab")
+    ]
+    both = build_view(data_of(trials, "a", "b")).answer
+    assert both == "Half of the trials of every candidate failed or timed out."
+    alone = [each for each in trials if each.key.candidate == "a"]
+    one = build_view(data_of(alone, "a")).answer
+    assert one == "Half of the trials of the profile of a failed or timed out."
+
+
 def test_a_right_and_fast_answer_wins() -> None:
     """Where nothing stands against the faster one, nothing is said against it."""
     data = data_of(list(make_run({"a": 1.0, "b": 1.5}, utterances=24, repeats=4)), "a", "b")
@@ -160,7 +190,7 @@ def test_what_cannot_be_carried_is_one_note(repeats: int) -> None:
     data = data_of(list(make_run(utterances=24, repeats=repeats)), "a", "b")
     view = build_view(data)
     tails = [each for each in view.comparisons if each.name.endswith("p95")]
-    notes = [each for each in view.comparison_notes if each.startswith("no p95: p95 needs 59")]
+    notes = [each for each in view.comparison_notes if each.startswith("No p95: p95 needs 59")]
     assert (bool(tails), len(notes)) == ((False, 1) if repeats == 1 else (True, 0))
 
 

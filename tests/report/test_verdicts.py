@@ -13,6 +13,7 @@ from harness.analysis.verdict import judge
 from harness.domain.suite import Budget, BudgetKind, Via
 from harness.report.assemble import build_view
 from harness.report.comparisons import comparison_answer, comparison_views
+from harness.report.format import DASH
 from harness.report.html import render_html
 from harness.report.inputs import RunData
 from harness.report.junit import render_junit
@@ -112,7 +113,7 @@ def test_emulated_comparisons_name_profiles() -> None:
 
 @pytest.mark.parametrize("largest", [None, 2.5])
 def test_self_error(largest: float | None) -> None:
-    """The harness's own error is shown in milliseconds, and its absence in words."""
+    """The harness's own error is shown in milliseconds, and its absence in words, once."""
     row = SelfError(
         what="llm_first_byte",
         kind="transport",
@@ -122,9 +123,12 @@ def test_self_error(largest: float | None) -> None:
         largest=largest,
         disturbed=0.05,
     )
-    table = self_error_table([row])
+    table = self_error_table([row, replace(row, what="tts_first_byte")])
     text = " ".join(str(each) for each in table.rows[0])
-    assert ("no undisturbed trial" in text) is (largest is None)
+    assert text.count(DASH) == (3 if largest is None else 0)
+    assert table.note.count("No trial was undisturbed") == (largest is None)
     assert ("0.40\u00a0ms" in text) is (largest is not None)
     view = build_view(replace(DATA, self_error=table))
     assert "The harness&#39;s own error" in render_html(view)
+    some = self_error_table([row, replace(row, n=1, p50=0.1, p99=0.1, largest=0.1)])
+    assert ("n = 0: no trial was undisturbed" in some.note) is (largest is None)
