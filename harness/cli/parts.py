@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.cli.agent_environment import agent_environment, exported
 from harness.domain.driver import Performer
 from harness.domain.suite import Driver, Suite, Via
 from harness.domain.utterance import Dataset, Utterance
 from harness.gateway.config import GatewayConfig
-from harness.store.environment import redact
+from harness.store.environment import redact, redact_values, secret_values
 from harness.store.selection import readable_audio
 
 __all__ = ["Gateway", "gateway_for", "performers_for", "write_gateway_manifest"]
@@ -104,6 +105,8 @@ async def performers_for(
 ) -> AsyncIterator[dict[str, Performer]]:
     """Make a performer for each candidate, and keep watch over the machine while they are used.
 
+    Agents of the user's own find the way to the gateway in the environment meanwhile.
+
     Args:
         suite: names the candidates.
         gateway: stands in for providers; None for a live suite.
@@ -119,6 +122,14 @@ async def performers_for(
         gateway_key=None if gateway is None else gateway.key,
         run=run,
     )
+    led = gateway is not None and any(each.agent is not None for each in suite.candidates)
+    variables = agent_environment(gateway.url, gateway.key) if gateway is not None and led else {}
+    # What the gateway's variables stand in for meanwhile is as secret as before.
+    hidden = secret_values()
+
+    def masked(text: str) -> str:
+        return redact(redact_values(text, hidden))
+
     watch = Watch()
     await watch.start()
     try:
@@ -128,9 +139,10 @@ async def performers_for(
             from harness.pipeline.stage import (  # type: ignore[assignment]
                 StagePerformer as Chosen,
             )
-        yield {
-            candidate.name: Chosen(candidate, suite, place=place, watch=watch, redact=redact)
-            for candidate in suite.candidates
-        }
+        with exported(variables):
+            yield {
+                candidate.name: Chosen(candidate, suite, place=place, watch=watch, redact=masked)
+                for candidate in suite.candidates
+            }
     finally:
         await watch.aclose()

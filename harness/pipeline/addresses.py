@@ -12,10 +12,10 @@ import json
 import sys
 from ipaddress import ip_address
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from harness.domain.timeline import Stage
 from harness.pipeline.recording import CURRENT_CALL, CURRENT_NODE, CURRENT_RECORDER, Recorder
+from harness.pipeline.socket_transport import CURRENT_DIAL
 
 __all__ = ["Address", "GatewayFinder", "watch_connections"]
 
@@ -37,8 +37,11 @@ def watch_connections() -> None:
 def _note(event: str, arguments: tuple[Any, ...]) -> None:
     if event != "socket.connect":
         return
-    recorder = CURRENT_RECORDER.get()
+    recorder, dial = CURRENT_RECORDER.get(), CURRENT_DIAL.get()
     if recorder is None or recorder.connected is None:
+        return
+    if dial is not None and any(dial is each for each in recorder.detectors):
+        # Livekit's detector of interruptions is no client of the agent's.
         return
     address = arguments[1]
     if isinstance(address, tuple) and len(address) >= 2:
@@ -59,14 +62,9 @@ class GatewayFinder:
 
     A client may keep its connections from trial to trial, so what was seen once holds for the later
     trials too.
-
-    Args:
-        own: the run's own gateway's root, whose address no agent can know; None for a live run.
     """
 
-    def __init__(self, own: str | None) -> None:
-        parts = urlsplit(own or "")
-        self._own = (parts.hostname, parts.port)
+    def __init__(self) -> None:
         self._gateways: dict[Address, bool] = {}
         self._seen: list[tuple[Stage | None, Address]] = []
 
@@ -79,12 +77,7 @@ class GatewayFinder:
         Args:
             recorder: of the trial that has just ended.
         """
-        self._seen += [
-            (stage, address)
-            for stage, address in recorder.connected or ()
-            # A detector of interruptions that turnbench leads there is no client of the agent's.
-            if not (stage is None and address == self._own and recorder.detectors)
-        ]
+        self._seen += recorder.connected or ()
         for _, address in self._seen:
             if address not in self._gateways:
                 self._gateways[address] = _loopback(address[0]) and await _is_gateway(address)

@@ -120,7 +120,7 @@ class SessionPerformer(Base):
 
     @functools.cached_property
     def _finder(self) -> GatewayFinder:
-        return GatewayFinder(self._place.gateway)
+        return GatewayFinder()
 
     async def aclose(self) -> None:
         """Close the clients, and the way to the detector of interruptions."""

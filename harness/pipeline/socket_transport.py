@@ -37,7 +37,7 @@ from harness.pipeline.recording import (
 )
 from harness.pipeline.transport import REQUEST_HEADER
 
-__all__ = ["Frames", "WireLog", "closing", "timed_session"]
+__all__ = ["CURRENT_DIAL", "Frames", "WireLog", "closing", "timed_session"]
 
 _SECRET_HEADERS = frozenset({"authorization", "set-cookie", "cookie", "api-key", "x-api-key"})
 _UPGRADED = 101
@@ -45,7 +45,7 @@ _RESET = 1006
 
 _Client = TypeVar("_Client")
 
-_DIAL: contextvars.ContextVar[Exchange | None] = contextvars.ContextVar(
+CURRENT_DIAL: contextvars.ContextVar[Exchange | None] = contextvars.ContextVar(
     "turnbench_dial", default=None
 )
 
@@ -232,7 +232,7 @@ class _TimedResponse(aiohttp.ClientResponse):
     """A response whose body is counted from its first byte."""
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
-        protocol, exchange = connection.protocol, _DIAL.get()
+        protocol, exchange = connection.protocol, CURRENT_DIAL.get()
         if isinstance(protocol, _TimedProtocol):
             protocol.watch(exchange)
         # A short answer gives the connection back before anyone could ask it.
@@ -249,7 +249,7 @@ class _TimedSocket(aiohttp.ClientWebSocketResponse):
     def __init__(self, keeper: _Keeper, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._keeper = keeper
-        dial = _DIAL.get()
+        dial = CURRENT_DIAL.get()
         self._use: Exchange | None = dial
         self._owner: Call | Recorder | None = keeper.owner()
         self._inherited = False
@@ -349,23 +349,23 @@ def _tracing(keeper: _Keeper) -> aiohttp.TraceConfig:
         if request_id is not None:
             exchange.request_id = request_id
             params.headers[REQUEST_HEADER] = request_id
-        _DIAL.set(exchange)
+        CURRENT_DIAL.set(exchange)
 
     def step(name: str) -> Any:
         async def note(_session: Any, _context: Any, _params: Any) -> None:
-            exchange = _DIAL.get()
+            exchange = CURRENT_DIAL.get()
             if exchange is not None:
                 exchange.trace.append((name, time.perf_counter_ns()))
 
         return note
 
     async def on_sent(_session: Any, _context: Any, _params: Any) -> None:
-        exchange = _DIAL.get()
+        exchange = CURRENT_DIAL.get()
         if exchange is not None:
             exchange.sent = stamp()
 
     async def on_end(_session: Any, _context: Any, params: Any) -> None:
-        exchange = _DIAL.get()
+        exchange = CURRENT_DIAL.get()
         if exchange is not None:
             exchange.headers_at = stamp()
             exchange.status = params.response.status
@@ -376,7 +376,7 @@ def _tracing(keeper: _Keeper) -> aiohttp.TraceConfig:
             }
 
     async def on_exception(_session: Any, _context: Any, params: Any) -> None:
-        exchange = _DIAL.get()
+        exchange = CURRENT_DIAL.get()
         if exchange is not None:
             exchange.error = params.exception
             exchange.ended = stamp()

@@ -9,7 +9,8 @@ from aiohttp import web
 
 from harness.domain.timeline import Stage
 from harness.pipeline.addresses import GatewayFinder, watch_connections
-from harness.pipeline.recording import CURRENT_CALL, CURRENT_RECORDER, Recorder
+from harness.pipeline.recording import CURRENT_CALL, CURRENT_RECORDER, Exchange, Recorder, stamp
+from harness.pipeline.socket_transport import CURRENT_DIAL
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ async def test_stages_are_told_apart(
     """The stage whose call connected to a gateway is emulated; one answered elsewhere is not."""
     await _connect(recorder, _port(address), Stage.LLM)
     await _connect(recorder, plain, Stage.TTS)
-    finder = GatewayFinder(None)
+    finder = GatewayFinder()
     assert await finder.stages(recorder) == {Stage.LLM}
     later = Recorder()
     later.connected = []
@@ -75,7 +76,7 @@ async def test_nobody_but_a_gateway_is_one(plain: int, recorder: Recorder) -> No
     """A local model is live: an address on the loopback alone says nothing."""
     await _connect(recorder, plain, Stage.LLM)
     await _connect(recorder, plain, None)
-    assert await GatewayFinder(None).stages(recorder) == frozenset()
+    assert await GatewayFinder().stages(recorder) == frozenset()
 
 
 async def test_what_connects_ahead_counts_for_all_that_may_use_it(
@@ -84,17 +85,21 @@ async def test_what_connects_ahead_counts_for_all_that_may_use_it(
     """A connection outside any call is of one of the stages that are not known to be elsewhere."""
     await _connect(recorder, _port(address), None)
     await _connect(recorder, plain, Stage.LLM)
-    assert await GatewayFinder(None).stages(recorder) == {Stage.STT, Stage.TTS}
+    assert await GatewayFinder().stages(recorder) == {Stage.STT, Stage.TTS}
 
 
 async def test_our_own_detector_is_not_the_agent_s(
     address: tuple[str, str], recorder: Recorder
 ) -> None:
     """The way to the detector of interruptions is turnbench's, and makes nothing emulated."""
+    dial = Exchange(url=address[0], opened=stamp())
+    recorder.detectors.append(dial)
+    token = CURRENT_DIAL.set(dial)
     await _connect(recorder, _port(address), None)
-    assert await GatewayFinder(address[0]).stages(recorder) != frozenset()
-    recorder.detectors.append(object())  # type: ignore[arg-type]
-    assert await GatewayFinder(address[0]).stages(recorder) == frozenset()
+    CURRENT_DIAL.reset(token)
+    assert await GatewayFinder().stages(recorder) == frozenset()
+    await _connect(recorder, _port(address), None)
+    assert await GatewayFinder().stages(recorder) != frozenset(), "the agent's own connection"
 
 
 async def test_a_trial_that_does_not_ask_is_not_watched(plain: int) -> None:
