@@ -245,7 +245,8 @@ def _settings(
     for key, value in table.items():
         if key not in known:
             near = difflib.get_close_matches(key, known, 1)
-            problems.append(f"{where}.{key}: unknown key" + _hint(near))
+            told = _hint(near) or f"; known: {', '.join(sorted(known))}"
+            problems.append(f"{where}.{key}: unknown key{told}")
             continue
         try:
             values[key] = _value(key, value, f"{where}.{key}", problems)
