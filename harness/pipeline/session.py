@@ -51,6 +51,12 @@ __all__ = ["SessionPerformer", "load_agent"]
 _NS = 1_000_000_000
 _QUIET_S = 1.0
 """How long an utterance without speech is watched after its end for a reply that must not come."""
+_DROPPED = Failure(
+    stage=Stage.INTERRUPTION,
+    kind=FailureKind.NO_REPLY,
+    message="the agent took the caller's own turn for an interruption, and dropped its reply "
+    "before it could be heard",
+)
 
 
 def load_agent(reference: str) -> Callable[[], Any]:
@@ -473,12 +479,7 @@ class SessionPerformer(Base):
             )
         if recorder.interruptions:
             # What took the reply for interrupted is to blame, and not who was still at it.
-            return Failure(
-                stage=Stage.INTERRUPTION,
-                kind=FailureKind.NO_REPLY,
-                message="the agent took the caller's own turn for an interruption, and dropped its "
-                "reply before it could be heard",
-            )
+            return _DROPPED
         stage = Stage.TTS if spoken else Stage.LLM
         return Failure(stage=stage, kind=FailureKind.TIMEOUT, message=f"no audible reply {within}")
 
@@ -492,6 +493,9 @@ class SessionPerformer(Base):
         if found is not None:
             return found
         turn = turns[0]
+        audible = Mark.FIRST_AUDIBLE in turn.marks
+        if Mark.SPEECH_END in turn.marks and not audible and performance.recorder.interruptions:
+            return _DROPPED
         if Mark.SPEECH_END in turn.marks and turn.reply is None:
             return Failure(
                 stage=Stage.PLAYOUT, kind=FailureKind.NO_REPLY, message="there was no reply"
