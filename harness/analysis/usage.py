@@ -25,6 +25,9 @@ _CACHED = (
 """Where services tell how much of the prompt a cache served: OpenAI's two, DeepSeek's, Anthropic's,
 and others' plain ones."""
 
+_BESIDE = ("cache_read_input_tokens", "cache_creation_input_tokens")
+"""What Anthropic counts beside ``input_tokens``; all others count the cached within the prompt."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokens:
@@ -51,7 +54,10 @@ def tokens_of(request: Request) -> Tokens | None:
     usage = usage_of(request)
     for sent, received in _SPELLINGS:
         if sent in usage and received in usage:
-            return Tokens(sent=usage[sent], received=usage[received], cached=cached_tokens(usage))
+            beside = sum(usage.get(name, 0) for name in _BESIDE) if sent == "input_tokens" else 0
+            return Tokens(
+                sent=usage[sent] + beside, received=usage[received], cached=cached_tokens(usage)
+            )
     return None
 
 

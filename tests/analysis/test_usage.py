@@ -41,6 +41,15 @@ def asked(**facts: object) -> Request:
             },
             (40, 7, 16),
         ),
+        (
+            {
+                "usage__input_tokens": 9,
+                "usage__output_tokens": 4,
+                "usage__cache_read_input_tokens": 500,
+                "usage__cache_creation_input_tokens": 20,
+            },
+            (529, 4, 500),
+        ),
         ({"usage": {"promptTokens": 5, "completionTokens": 6}}, (5, 6, None)),
     ],
 )
