@@ -68,8 +68,11 @@ def test_conditions_and_replies_end_to_end(tmp_path: Path) -> None:
     lines = (folder / "heard_replies.jsonl").read_text().splitlines()
     answered = sum(each["kind"] == "trial" for each in trials)
     assert len(lines) == answered > 0
-    again = turnbench(tmp_path, "intelligibility", str(folder))
+    again = turnbench(tmp_path, "intelligibility", str(folder), "--json")
     assert again.returncode == 0, again.stderr
+    told = json.loads(again.stdout)
+    assert told["heard"] == told["wanted"] == len(told["replies"]) == answered
+    assert all(each["words"] > 0 for each in told["candidates"].values())
     assert (folder / "heard_replies.jsonl").read_text().splitlines() == lines
     markdown = turnbench(tmp_path, "report", str(folder), "--format", "markdown").stdout
     assert "By condition" in markdown

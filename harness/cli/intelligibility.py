@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 from harness.analysis.intelligibility import HeardReply, spoken_text
 from harness.analysis.metrics import Missing, transcript_text
+from harness.cli.compare import as_json
 from harness.cli.console import make_console
 from harness.cli.parts import Gateway, gateway_for, performers_for
 from harness.cli.suite_options import known_profiles
@@ -22,7 +24,7 @@ from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, FailureKind, Trial
 from harness.domain.utterance import Utterance
 from harness.errors import ConfigurationError
-from harness.report.intelligibility import intelligibility_table
+from harness.report.intelligibility import intelligibility_scores, intelligibility_table
 from harness.report.terminal import plain_table
 from harness.runner import End, Progress, run_suite
 from harness.store.audio import Audio, load_audio, to_pipeline
@@ -64,9 +66,22 @@ def intelligibility(options: argparse.Namespace) -> int:
             f"{run.path}: no reply can be transcribed: their audio was not stored, or none was"
             " played to its end"
         )
+    code = 0 if len(heard) >= wanted else INCONCLUSIVE
+    if options.json:
+        scores = intelligibility_scores(heard, run.trials())
+        document = {
+            "run": str(run.path),
+            "recogniser": dict(used),
+            "wanted": wanted,
+            "heard": len(heard),
+            "candidates": {name: as_json(score) for name, (score, _) in scores.items()},
+            "replies": as_json(heard),
+        }
+        print(json.dumps(document, ensure_ascii=False, indent=1))
+        return code
     make_console().print(plain_table(table))
     print(f"`turnbench report {run.path}` shows it beside the rest", file=sys.stderr)
-    return 0 if len(heard) >= wanted else INCONCLUSIVE
+    return code
 
 
 def hear_again(run: Run, *, spend: float | None = None) -> None:

@@ -217,6 +217,7 @@ def _add_results(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     parser.add_argument("--profile", metavar="NAME", help="its profile, through the gateway")
     parser.add_argument("--concurrency", metavar="N", type=_positive, help="replies at once")
     _add_reports(parser)
+    _add_json(parser)
 
     parser = _verb(verbs, "compare", "compare:compare", "compare candidates, or two runs")
     parser.add_argument("runs", metavar="RUN", nargs="+", help="one run, or two")

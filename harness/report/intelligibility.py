@@ -4,13 +4,42 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.analysis.intelligibility import HeardReply, intelligibility, spoken_text
+from harness.analysis.intelligibility import (
+    HeardReply,
+    Intelligibility,
+    intelligibility,
+    spoken_text,
+)
 from harness.analysis.metrics import Missing
 from harness.domain.trial import FailedTrial, Trial
 from harness.report.format import Cell, Unit, cell, count, in_characters, missing
 from harness.report.view import PlainTable
 
-__all__ = ["intelligibility_table"]
+__all__ = ["intelligibility_scores", "intelligibility_table"]
+
+
+def intelligibility_scores(
+    heard: Sequence[HeardReply], trials: Iterable[Trial | FailedTrial]
+) -> dict[str, tuple[Intelligibility | None, Mapping[str, int]]]:
+    """Return each candidate's score, None where there is none, and its trials without a reply.
+
+    Args:
+        heard: of one recogniser.
+        trials: of the run; warm-ups are left out.
+    """
+    measured = [trial for trial in trials if not trial.key.warmup]
+    names = {trial.key.id for trial in measured}
+    without: dict[str, Counter[str]] = {}
+    for trial in measured:
+        found = spoken_text(trial)
+        if isinstance(found, Missing):
+            without.setdefault(trial.key.candidate, Counter())[found.reason] += 1
+    scores: dict[str, tuple[Intelligibility | None, Mapping[str, int]]] = {}
+    for name in dict.fromkeys(trial.key.candidate for trial in measured):
+        mine = [each for each in heard if each.candidate == name and each.trial in names]
+        reasons = without.get(name, Counter())
+        scores[name] = (intelligibility(mine, left_out=reasons), reasons)
+    return scores
 
 
 def intelligibility_table(
@@ -27,21 +56,11 @@ def intelligibility_table(
     """
     if not heard:
         return None
-    measured = [trial for trial in trials if not trial.key.warmup]
-    names = {trial.key.id for trial in measured}
-    without: dict[str, Counter[str]] = {}
-    for trial in measured:
-        found = spoken_text(trial)
-        if isinstance(found, Missing):
-            without.setdefault(trial.key.candidate, Counter())[found.reason] += 1
     emulated = recogniser.get("via") == "gateway"
     rows: list[tuple[Cell | str, ...]] = []
-    for name in dict.fromkeys(trial.key.candidate for trial in measured):
-        mine = [each for each in heard if each.candidate == name and each.trial in names]
-        result = intelligibility(mine, left_out=without.get(name, {}))
+    for name, (result, without) in intelligibility_scores(heard, trials).items():
         if result is None:
-            reasons = without.get(name, Counter())
-            told = "; ".join(f"{reason}: {number}" for reason, number in reasons.items())
+            told = "; ".join(f"{reason}: {number}" for reason, number in without.items())
             rows.append((name, missing("no reply was transcribed"), *(["–"] * 6), told))
             continue
         shown = cell(result.rate, Unit.RATE, emulated=emulated)
