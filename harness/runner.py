@@ -269,6 +269,7 @@ class _Runner:
     next_start_ns: int | None = None
     open: list[str] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
+    booted: dict[str, tuple[int, tuple[Boot, ...]]] = field(default_factory=dict)
     pool: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="turnbench-store")
     )
@@ -363,7 +364,15 @@ class _Runner:
             return trial
         boots = await self._boot(key.candidate)
         cold = tuple(each for each in boots if each.cold and each.ready)
-        return replace(trial, boots=cold) if cold else trial
+        if cold:
+            self.booted[key.candidate] = (self.clock.now_ns(), cold)
+            return replace(trial, boots=cold)
+        # Trials at once meet the same boot: who fails last may find the deployment up already.
+        ended_ns, shared = self.booted.get(key.candidate, (trial.started_ns, ()))
+        if trial.started_ns < ended_ns:
+            shared = tuple(each for each in shared if each.stage is trial.failure.stage)
+            return replace(trial, boots=shared)
+        return trial
 
     def _message(self, error: Exception) -> str:
         text = self.redact(" ".join(str(error).split()))

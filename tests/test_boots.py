@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -44,10 +45,10 @@ class Sleeper(ScriptedPerformer):
 
 
 def performed(
-    performer: ScriptedPerformer, *, repeats: int = 2
+    performer: ScriptedPerformer, *, repeats: int = 2, concurrency: int = 1
 ) -> tuple[Outcome, list[Trial | FailedTrial], list[Mapping[str, Mapping[str, Any]]], list[str]]:
     """Run a suite of one utterance; return the outcome, the trials, the facts and what was told."""
-    suite = suite_of(repeats=repeats)
+    suite = suite_of(repeats=repeats, concurrency=concurrency)
     utterances = playable("u1")
     stored: list[Trial | FailedTrial] = []
     facts: list[Mapping[str, Mapping[str, Any]]] = []
@@ -103,6 +104,24 @@ def test_a_failure_that_was_a_boot_is_made_again() -> None:
     said = [each for each in cautions(stored, {}) if each.code == "boots"]
     assert len(said) == 1
     assert "1 attempts" in said[0].text
+
+
+@pytest.mark.parametrize("stage", [Stage.TTS, Stage.LLM])
+def test_trials_at_once_meet_one_boot(stage: Stage) -> None:
+    """A trial that failed during another's boot of its stage met it too, if it is up by then."""
+
+    def script(key: TrialKey) -> Trial | FailedTrial:
+        asleep = not key.warmup and key.attempt == 0 and key.repeat < 2
+        found = failed_of(key, Stage.TTS if key.order == first else stage)
+        now = time.perf_counter_ns()
+        return replace(found, started_ns=now, ended_ns=now + 1) if asleep else trial_of(key)
+
+    first = next(key.order for key in make_plan(suite_of(repeats=2), ("u1",), 1) if not key.warmup)
+    performer = Sleeper(script=script, wakings=(WARM, COLD, WARM))
+    _, stored, _, _ = performed(performer, concurrency=2)
+    met = [trial for trial in stored if trial.boots]
+    assert len(met) == (2 if stage is Stage.TTS else 1)
+    assert {trial.boots for trial in met} == {(COLD,)}
 
 
 @pytest.mark.parametrize("answer", [WARM, GONE], ids=["was-up", "never-came"])
