@@ -47,8 +47,8 @@ def trial_records(view: ReportView) -> list[dict[str, str | int | bool | float |
     """Return one flat record for each trial; a metric's column ends in its unit.
 
     The columns: run, trial, candidate, voice, utterance, condition, barge_in, repeat, status,
-    failure, note, tags, emulated, then each metric, then what the providers told of each stage (the names
-    are those of ``harness.report.providers.provider_facts``) and the trial's cost.
+    failure, note, tags, emulated, then each metric, then what the providers told of each stage (the
+    names are those of ``harness.report.providers.provider_facts``) and the trial's cost.
     """
     names = _metric_columns(view)
     records: list[dict[str, str | int | bool | float | None]] = []
