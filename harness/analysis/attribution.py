@@ -188,7 +188,9 @@ def _split(turn: Turn) -> Waterfall | Missing:
     for leg in legs:
         for part in _parts(leg, waits, turn.idle):
             start = max(part.start_ns, speech_end)
-            if start < part.end_ns:
+            if start == part.start_ns:
+                parts.append(part)
+            elif start < part.end_ns:
                 parts.append(
                     Part(
                         name=part.name,
@@ -204,6 +206,8 @@ def _split(turn: Turn) -> Waterfall | Missing:
 
 def _parts(leg: Leg, waits: Iterable[Wait], idle: Iterable[Idle]) -> list[Part]:
     """Split a leg: known waits at their instants, then work, then what nothing explains."""
+    if leg.start.at_ns == leg.end.at_ns:
+        return []
     named: list[Part] = []
     cursor = leg.start.at_ns
     relevant = [wait for wait in waits if wait.cause in leg.edge.waits]
@@ -265,6 +269,9 @@ def _pieces(
     start: int, end: int, lead_end: int, tail_start: int
 ) -> Iterable[tuple[int, int, bool]]:
     """Cut a gap at the loop's idleness; the third value tells whether it can be work."""
+    if start < end and not start < lead_end < end and not start < tail_start < end:
+        yield start, end, end <= lead_end or start >= tail_start
+        return
     cuts = sorted({start, end, *(cut for cut in (lead_end, tail_start) if start < cut < end)})
     for first, second in pairwise(cuts):
         yield first, second, second <= lead_end or first >= tail_start

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from statistics import median
 from types import MappingProxyType
@@ -413,6 +414,12 @@ def _word_errors(view: _View) -> Measurement | Missing:
     return Measurement(value=errors.rate)
 
 
+@lru_cache(maxsize=32_768)
+def _character_rate(reference: str, hypothesis: str) -> float:
+    """Return the character error rate; repeats of an utterance are mostly heard alike."""
+    return float(jiwer.process_characters(reference, hypothesis).cer)
+
+
 def _character_errors(view: _View) -> Measurement | Missing:
     if view.utterance.expect == "none":
         return Missing(reason="no words expected")
@@ -427,7 +434,7 @@ def _character_errors(view: _View) -> Measurement | Missing:
         return Missing(reason="no words expected")
     if not hypothesis:
         return Measurement(value=1.0)
-    return Measurement(value=float(jiwer.process_characters(reference, hypothesis).cer))
+    return Measurement(value=_character_rate(reference, hypothesis))
 
 
 def _spoken_errors(view: _View) -> Measurement | Missing:

@@ -15,10 +15,10 @@ from harness.analysis.metrics import (
     MILLISECOND,
     Measurement,
     finals_only,
-    measure,
     word_score,
 )
 from harness.analysis.quantile import quantile, trials_needed
+from harness.analysis.samples import make_rows
 from harness.analysis.transcript import NoTranscript, Score
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial
@@ -304,10 +304,9 @@ def _of_candidate(
 
 
 def _note(metric_id: str, trial: Trial, utterances: Mapping[str, Utterance]) -> str:
-    utterance = utterances.get(trial.key.utterance)
-    if utterance is None:
+    if trial.key.utterance not in utterances:
         return ""
-    found = measure(metric_id, trial, utterance)
+    found = make_rows((trial,), utterances)[0].found[metric_id]
     return found.note if isinstance(found, Measurement) else ""
 
 
@@ -357,10 +356,9 @@ def _drift(name: str, good: Sequence[Trial], utterances: Mapping[str, Utterance]
     for metric_id in _DRIFTING:
         values = []
         for trial in sorted(good, key=lambda each: each.started_ns):
-            utterance = utterances.get(trial.key.utterance)
-            if utterance is None:
+            if trial.key.utterance not in utterances:
                 continue
-            found = measure(metric_id, trial, utterance)
+            found = make_rows((trial,), utterances)[0].found[metric_id]
             if isinstance(found, Measurement):
                 values.append(found.value)
         half = len(values) // 2

@@ -468,7 +468,8 @@ class Turn:
                     current = by_stage[stage][0]
                     break
         found: list[Request] = []
-        while current is not None and current not in found:
+        # By identity: ids are unique, and comparing all fields of requests takes its time.
+        while current is not None and all(current is not each for each in found):
             found.append(current)
             current = self.request(current.parent)
         return tuple(found)

@@ -1,6 +1,7 @@
 """Each trial as the report shows it: from instants on the run's clock to times from speech end."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from harness.analysis.attribution import Waterfall, waterfall
@@ -42,6 +43,7 @@ _PIECES = {
 }
 # Looked up, because a report of 10,000 trials asks 200,000 times.
 _STAGES = {stage: stage.value for stage in Stage}
+_MARKS = {mark: mark.value for mark in Mark}
 _KINDS = {kind.value: kind for kind in BarKind}
 _STARTS = {
     Stage.LLM: Mark.LLM_REQUEST,
@@ -74,9 +76,15 @@ def diff_of(turn: Turn, utterance: Utterance) -> tuple[DiffPiece, ...]:
     reference = "" if utterance.expect == "none" else utterance.reference
     if reference is None:
         return ()
+    return _pieces(reference, transcript_text(turn) or "", utterance.language)
+
+
+@lru_cache(maxsize=32_768)
+def _pieces(reference: str, heard: str, language: str) -> tuple[DiffPiece, ...]:
+    """Align two texts; repeats of an utterance are mostly heard alike."""
     return tuple(
         DiffPiece(_PIECES[op.kind], op.reference or "", op.hypothesis or "")
-        for op in align(reference, transcript_text(turn) or "", utterance.language)
+        for op in align(reference, heard, language)
     )
 
 
@@ -205,8 +213,8 @@ def _turn(turn: Turn, row: Row, data: RunData, known: Waterfall | None) -> TurnV
         speech_peaks=data.speech_peaks.get(utterance.id, b""),
         bars=bars_of(falls) if isinstance(falls, Waterfall) else (),
         marks=tuple(
-            (mark.value, at - origin)
-            for mark, at in sorted(marks.items(), key=lambda item: (item[1], item[0].value))
+            (name, at - origin)
+            for at, name in sorted((at, _MARKS[mark]) for mark, at in marks.items())
         ),
         transcripts=tuple(
             TranscriptView(
