@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.analysis.estimate import Estimate, Sample, Statistic, TimedOut, Unsupported
-from harness.analysis.exchange import exchange_tail, middle, pair_up, tail_rank
+from harness.analysis.exchange import (
+    exchange_tail,
+    middle,
+    pair_up,
+    swap_signs,
+    swap_tail,
+    tail_rank,
+)
 from harness.analysis.paired import Change, RateChange, compare, compare_rates, holm
 from harness.analysis.shift import shift_of
 from harness.analysis.simulate import Plan, draw, slow_down
@@ -416,3 +423,15 @@ class TestHolm:
         assert all(0 <= raw <= c <= 1 for raw, c in zip(values, corrected, strict=True))
         order = np.argsort(values, kind="stable")
         assert all(np.diff(np.array(corrected)[order]) >= 0)
+
+
+@pytest.mark.parametrize("utterances", [17, 24, 25, 100])
+def test_drawn_swaps_are_those_of_the_plain_product(utterances: int) -> None:
+    """Eight utterances at a time give the sums, and so the p, of one sign for each utterance."""
+    random = np.random.default_rng(utterances)
+    scores = random.normal(0.2, 1.0, utterances)
+    total = float(scores.sum())
+    sums = swap_signs(utterances, 49_999) @ scores
+    expected = (1 + int(np.count_nonzero(sums >= total - 1e-9 * np.abs(scores).sum()))) / 50_000
+    assert 0.0 < expected < 1.0
+    assert swap_tail(scores, total) == expected
