@@ -80,7 +80,7 @@ def tests(session: nox.Session) -> None:
         return
     # What judges milliseconds has the machine to itself; the rest shares it, being mostly asleep.
     # The browser's driver keeps an event loop running, so its tests have a process of their own.
-    shared = ("-n", "8", "--dist", "loadgroup")
+    shared = ("-n", "4", "--dist", "loadgroup")
     session.run("pytest", "-q", *shared, "-m", "not browser and not timing")
     session.run("pytest", "-q", "-m", "not browser and timing")
     session.run("pytest", "-q", "-m", "browser")

@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -125,6 +126,7 @@ def name_fields(row: Row, raw: dict[str, Any]) -> None:
     row.values["tags"] = tags
 
 
+@lru_cache(maxsize=256)  # a manifest's rows have the same keys
 def _misspelt(key: str) -> str | None:
     plain = key.strip().lower().replace("-", "_").replace(" ", "_")
     if key in _DESCRIPTIONS:

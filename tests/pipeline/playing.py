@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ SILENCE = Path(__file__).parents[2] / "datasets" / "silence"
 Played = Trial | FailedTrial
 
 
+@cache
 def playable(name: str | None = None, folder: Path = DATASET) -> PlayableUtterance:
     """Return a shipped utterance with its audio."""
     dataset = read_dataset(folder)
