@@ -20,7 +20,7 @@ from harness.report.format import (
     percent,
     quantity,
 )
-from harness.report.view import WaterfallView
+from harness.report.view import BarKind, WaterfallView
 
 __all__ = [
     "between",
@@ -221,7 +221,8 @@ def describe_time(waterfalls: Sequence[WaterfallView], names: Sequence[str]) -> 
             continue
         sums: dict[str, int] = {}
         for bar in each.bars:
-            if bar.kind.value != "unattributed":
+            # As in the table of stages: the client's time is a row of its own there.
+            if bar.kind not in (BarKind.CLIENT, BarKind.UNATTRIBUTED):
                 sums[bar.stage] = sums.get(bar.stage, 0) + bar.end_ns - bar.start_ns
         if not sums:
             continue

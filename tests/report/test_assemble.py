@@ -17,7 +17,7 @@ from harness.report.assemble import build_view
 from harness.report.format import Cell, CellState
 from harness.report.html import _numeric, render_html
 from harness.report.inputs import RunData, peaks_of
-from harness.report.view import PlainTable, ReportView, TrialStatus
+from harness.report.view import BarKind, PlainTable, ReportView, TrialStatus
 from tests.synthetic import (
     MS,
     Script,
@@ -79,6 +79,13 @@ def test_where_the_time_goes_is_said(slower: ReportView) -> None:
     line = next(each for each in slower.support if each.startswith("Where the time goes"))
     assert "the LLM takes" in line
     assert "b's median turn" in line
+    turn = next(each for each in slower.waterfalls if each.title == "median turn")
+    llm_ns = sum(
+        bar.end_ns - bar.start_ns
+        for bar in turn.bars
+        if bar.stage == "llm" and bar.kind in (BarKind.PROVIDER, BarKind.WAIT)
+    )
+    assert f"the LLM takes {100 * llm_ns / turn.response_ns:.0f}\N{NO-BREAK SPACE}% of" in line
 
 
 def test_no_difference_is_no_winner() -> None:
