@@ -7,6 +7,7 @@ benchmark that shares a client among trials would measure its own sharing.
 
 import asyncio
 import time
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Any
 
@@ -17,21 +18,6 @@ from harness.domain.trial import Wait, WaitCause
 from harness.pipeline.recording import CURRENT_CALL, CURRENT_RECORDER
 
 __all__ = ["let_all_connect", "note_queueing"]
-
-
-class _Open:
-    """A lock that keeps nobody out: each caller opens a socket of its own."""
-
-    async def __aenter__(self) -> None:
-        return None
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        return None
 
 
 class _Seen:
@@ -72,7 +58,8 @@ def let_all_connect(client: Any) -> None:
     """Let a client that is shared by trials open as many sockets at once as they need."""
     pool = _pool(client)
     if pool is not None:
-        pool._connect_lock = _Open()  # noqa: SLF001  (it has no public way)
+        # Who waits for nobody opens a socket of its own; livekit has no public way to say so.
+        pool._connect_lock = nullcontext()  # noqa: SLF001
 
 
 def note_queueing(client: Any, stage: Stage) -> None:
