@@ -11,7 +11,7 @@ from harness.pipeline.recording import Call, Exchange, Problem, Stamp
 from harness.pipeline.routes import route_of
 from harness.pipeline.socket_reading import sent_at, socket_connection
 
-__all__ = ["attempts_of", "connection_of", "facts_of", "retried", "retry_wait"]
+__all__ = ["attempts_of", "connection_of", "facts_of", "retried", "retry_wait", "source_of"]
 
 _UPGRADED = 101
 _OK = 200
@@ -83,22 +83,24 @@ def connection_of(
     return connection, tuple(waits), exchange.sent
 
 
+def source_of(answered: Exchange) -> dict[str, object]:
+    """Return where an answer came from: the host, the status, and what a gateway's truth names."""
+    told = {
+        "endpoint": urlsplit(answered.url).hostname or None,
+        "status": answered.status,
+        "truth_id": answered.request_id,
+        "left_over": answered.left_over or None,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
 def facts_of(exchange: Exchange) -> dict[str, object]:
     """Return what the answer's head tells, and where it came from.
 
     ``endpoint`` is the host that was asked; ``request_id`` the service's own name of the request;
     ``served_by`` the provider behind a router, where one is told.
     """
-    facts: dict[str, object] = {"attempts": 1}
-    host = urlsplit(exchange.url).hostname
-    if host:
-        facts["endpoint"] = host
-    if exchange.status is not None:
-        facts["status"] = exchange.status
-    if exchange.request_id is not None:
-        facts["truth_id"] = exchange.request_id
-    if exchange.left_over:
-        facts["left_over"] = exchange.left_over
+    facts: dict[str, object] = {"attempts": 1, **source_of(exchange)}
     told = next((name for name in _REQUEST_IDS if exchange.headers.get(name)), None)
     if told is not None:
         facts["request_id"] = exchange.headers[told]

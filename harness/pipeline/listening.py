@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from harness.domain.timeline import Stage
 from harness.domain.trial import (
@@ -15,6 +14,7 @@ from harness.domain.trial import (
     Wait,
     WaitCause,
 )
+from harness.pipeline.exchanges import source_of
 from harness.pipeline.failures import failure_of
 from harness.pipeline.recording import Exchange, Recorder, Stamp
 from harness.pipeline.socket_reading import closed_failure, dial_failure, socket_connection
@@ -63,15 +63,7 @@ def listen_request(recorder: Recorder, redact: Callable[[str], str]) -> Request 
         last = recorder.sockets[-1]
         connection, waits = socket_connection(last)
         facts["attempts"] = len(recorder.sockets)
-        host = urlsplit(last.url).hostname
-        if host:
-            facts["endpoint"] = host
-        if last.status is not None:
-            facts["status"] = last.status
-        if last.request_id is not None:
-            facts["truth_id"] = last.request_id
-        if last.left_over:
-            facts["left_over"] = last.left_over
+        facts.update(source_of(last))
         for message in last.messages:
             facts.update(last.dialect.facts(message.data))
         failure = _listen_failure(recorder, redact)
