@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analysis.distributions import normal_quantile, student_quantile, student_sf
-from harness.analysis.estimate import Estimate, estimate_rate
-from harness.analysis.evidence import baseline_evidence, paired_evidence
-from harness.analysis.exchange import Blocks, exchange_tail, pair_up
-from harness.analysis.gate_rule import GateResult, Limit, Ruling, Verdict, combine, rule
-from harness.analysis.quantile import quantile
-from harness.analysis.sequential import look_sizes, measure_until_clear
-from harness.analysis.simulate import SCENARIOS, Plan, Twin, draw, slow_down
+from harness.analysis.gate.evidence import baseline_evidence, paired_evidence
+from harness.analysis.statistics.distributions import normal_quantile, student_quantile, student_sf
+from harness.analysis.statistics.estimate import Estimate, estimate_rate
+from harness.analysis.statistics.exchange import Blocks, exchange_tail, pair_up
+from harness.analysis.statistics.gate_rule import GateResult, Limit, Ruling, Verdict, combine, rule
+from harness.analysis.statistics.quantile import quantile
+from harness.analysis.statistics.sequential import look_sizes, measure_until_clear
+from harness.analysis.statistics.simulate import SCENARIOS, Plan, Twin, draw, slow_down
 
 P50 = Limit(kind="ratio", limit=1.10, mde=1.20)
 P95 = Limit(kind="ratio", limit=1.20, mde=1.50)

@@ -21,17 +21,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analysis.budgets import SHARES, limit_of
-from harness.analysis.distributions import beta_quantile
-from harness.analysis.estimate import Sample, Unsupported, estimate_rate
-from harness.analysis.evidence import absolute_evidence, failure_evidence, paired_evidence
-from harness.analysis.gate_rule import ALPHA, Ruling, Verdict, combine, rule
-from harness.analysis.sequential import gate_alpha, look_sizes
+from harness.analysis.gate.budgets import SHARES, limit_of
+from harness.analysis.gate.evidence import absolute_evidence, failure_evidence, paired_evidence
+from harness.analysis.statistics.distributions import beta_quantile
+from harness.analysis.statistics.estimate import Sample, Unsupported, estimate_rate
+from harness.analysis.statistics.gate_rule import ALPHA, Ruling, Verdict, combine, rule
+from harness.analysis.statistics.sequential import gate_alpha, look_sizes
 from harness.domain.suite import Budget, BudgetKind, Candidate, Suite
-from harness.gateway.distributions import Constant, Distribution
-from harness.gateway.profiles import PROFILES
-from harness.store.selection import select_utterances
-from harness.store.suites import read_suite
+from harness.gateway.profiles.distributions import Constant, Distribution
+from harness.gateway.profiles.profiles import PROFILES
+from harness.store.datasets.selection import select_utterances
+from harness.store.suites.suite import read_suite
 
 __all__ = ["Figures", "Side", "draw_side", "judge_sides", "main", "simulate"]
 

@@ -184,7 +184,7 @@ async def run_suite(
         sink: stores a trial.
         done: trials of the plan that an earlier start has stored.
         spent: what these have cost.
-        disturbed: true where the machine spoilt a trial (``harness.analysis.validity``).
+        disturbed: true where the machine spoilt a trial (``harness.analysis.summary.validity``).
         redact: takes secrets out of the message of an unexpected exception.
         progress: told when a trial starts or ends; must return at once.
         tell: told in words what is waited for before the first trial, and what was.

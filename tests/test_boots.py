@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from harness.analysis.disturbance import disturbance, select
-from harness.analysis.validity import cautions
+from harness.analysis.summary.validity import cautions
+from harness.analysis.turn.disturbance import disturbance, select
 from harness.domain.boot import Boot, Tell
 from harness.domain.plan import make_plan
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, FailureKind, Trial, TrialKey
 from harness.errors import InvariantError
 from harness.runner import End, Outcome, run_suite
-from harness.store.wire import decode_boot, encode_boot
+from harness.store.runs.wire import decode_boot, encode_boot
 from tests.scripted_performer import ScriptedPerformer, failed_of, playable, suite_of, trial_of
 
 WARM = Boot(stage=Stage.TTS, provider="baseten", took_ns=300_000_000, cold=False)

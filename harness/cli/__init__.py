@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from harness.cli.parser import make_parser
+from harness.cli.shared.parser import make_parser
 from harness.errors import ConfigurationError, HarnessError, InvariantError
 
 __all__ = ["main"]
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return MISUSE
     module, function = options.action.split(":")
     try:
-        action = getattr(importlib.import_module(f"harness.cli.{module}"), function)
+        action = getattr(importlib.import_module(f"harness.cli.verbs.{module}"), function)
         code: int = action(options)
         sys.stdout.flush()
     except ConfigurationError as error:
@@ -71,7 +71,7 @@ def _damage(options: argparse.Namespace) -> Sequence[str]:
     It is asked after the failure and must not replace it by one of its own.
     """
     try:
-        from harness.cli.damage import damaged_runs
+        from harness.cli.shared.damage import damaged_runs
 
         return damaged_runs(options)
     except Exception:  # noqa: BLE001
@@ -81,7 +81,7 @@ def _damage(options: argparse.Namespace) -> Sequence[str]:
 def _complain(lines: Sequence[str]) -> None:
     """Print one line for each problem, free of secrets."""
     try:
-        from harness.store.environment import redact
+        from harness.store.runs.environment import redact
     except ConfigurationError as error:
         # A provider's file is unfinished, and nothing that knows of secrets can be had.
         for line in error.problems:

@@ -2,7 +2,7 @@
 
 A condition changes the samples, never the utterance: its text, its speaker and the cluster that it
 forms in every statistic stay the same. What it does, in this order, is written down in
-``harness.store.conditions``, which applies it.
+``harness.store.datasets.conditions``, which applies it.
 """
 
 import math

@@ -1,7 +1,7 @@
 """The plan of a run: utterances × candidates × repeats, with every option that moves latency.
 
-A suite file is read by ``harness.store.suites``; an object of these types is legal. Settings that a
-provider knows are checked against ``harness.domain.providers``.
+A suite file is read by ``harness.store.suites.suite``; an object of these types is legal. Settings
+that a provider knows are checked against ``harness.domain.providers``.
 """
 
 from collections.abc import Mapping

@@ -14,7 +14,7 @@ from pathlib import Path
 from aiohttp import web
 
 from harness.errors import ConfigurationError
-from harness.gateway.config import DEFAULT_KEY, GatewayConfig
+from harness.gateway.calls.config import DEFAULT_KEY, GatewayConfig
 from harness.gateway.server import build_app
 
 __all__ = ["main"]

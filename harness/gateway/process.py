@@ -14,7 +14,7 @@ from typing import IO, Self
 from urllib.parse import quote
 
 from harness.errors import ConfigurationError, HarnessError
-from harness.gateway.config import GatewayConfig
+from harness.gateway.calls.config import GatewayConfig
 
 __all__ = ["GatewayProcess", "GatewayStartError", "start_gateway"]
 

@@ -1,6 +1,6 @@
 """The gateway's application: routes to protocols, keys, and the engines' lives.
 
-Another protocol is one module of this package with handlers and their rows in ``ROUTES``, found by
+Another protocol is one module of ``protocols`` with handlers and their rows in ``ROUTES``, found by
 its place. Each path is served as it stands and below ``/<profile>``, where the name of a profile
 selects its latencies.
 """
@@ -17,18 +17,18 @@ from typing import Any
 from aiohttp import web
 
 from harness.errors import ConfigurationError
-from harness.gateway.config import GatewayConfig
-from harness.gateway.context import Gateway, Refusal, error_body
+from harness.gateway.calls.config import GatewayConfig
+from harness.gateway.calls.context import Gateway, Refusal, error_body
+from harness.gateway.calls.route import Route
+from harness.gateway.calls.truth import TruthEvent, TruthLog
 from harness.gateway.engines.oracle import Oracle
 from harness.gateway.engines.recogniser import RecogniserPool, embedded_recogniser_exists
 from harness.gateway.engines.synthesiser import Synthesiser
+from harness.gateway.engines.utterances import read_utterances
 from harness.gateway.engines.worker import Worker
-from harness.gateway.inference_chat import stamp_quota
-from harness.gateway.profile_files import read_profiles
-from harness.gateway.profiles import PROFILES
-from harness.gateway.route import Route
-from harness.gateway.truth import TruthEvent, TruthLog
-from harness.gateway.utterances import read_utterances
+from harness.gateway.profiles.files import read_profiles
+from harness.gateway.profiles.profiles import PROFILES
+from harness.gateway.protocols.inference.chat import stamp_quota
 from harness.pacing import Pacer
 
 __all__ = ["build_app", "routes"]
@@ -36,12 +36,8 @@ __all__ = ["build_app", "routes"]
 _MAX_BODY = 64 * 1024 * 1024
 
 
-_APART = frozenset({"__main__", "process", "server"})
-"""Modules of this package that start the server or are it; all others may hold a protocol."""
-
-
-def routes(package: str = "harness.gateway") -> tuple[Route, ...]:
-    """Return every path of every protocol, as the modules of a package list them.
+def routes(package: str = "harness.gateway.protocols") -> tuple[Route, ...]:
+    """Return every path of every protocol, as the modules of a package and its folders list them.
 
     Raises:
         ConfigurationError: a line for each file that cannot be imported, whose ``ROUTES`` are none,
@@ -50,12 +46,12 @@ def routes(package: str = "harness.gateway") -> tuple[Route, ...]:
     problems: list[str] = []
     owners: dict[tuple[str, str], str] = {}
     found: list[Route] = []
-    for each in pkgutil.iter_modules(import_module(package).__path__):
-        if each.name in _APART or each.ispkg:
+    for each in pkgutil.walk_packages(import_module(package).__path__, f"{package}."):
+        if each.ispkg:
             continue
-        file = f"{package.replace('.', '/')}/{each.name}.py"
+        file = f"{each.name.replace('.', '/')}.py"
         try:
-            listed = tuple(getattr(import_module(f"{package}.{each.name}"), "ROUTES", ()))
+            listed = tuple(getattr(import_module(each.name), "ROUTES", ()))
         except Exception as error:  # noqa: BLE001 - an unfinished file may raise anything
             problems.append(f"{file}: cannot be imported: {type(error).__name__}: {error}")
             continue

@@ -3,20 +3,20 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from harness.analysis.attribution import Waterfall, waterfall
-from harness.analysis.collector import collector_off
-from harness.analysis.comparable import MeasuredRun
-from harness.analysis.comparison import Comparison, compare_within
-from harness.analysis.definitions import EVENTS, METRICS
-from harness.analysis.disturbance import Selection, select
-from harness.analysis.estimate import Estimate, Statistic, TimedOut
-from harness.analysis.pareto import pareto
-from harness.analysis.quantile import quantile_index
-from harness.analysis.samples import Row, make_rows
-from harness.analysis.standings import contenders, leading_latency
-from harness.analysis.summary import CandidateSummary, MetricSummary, RunSummary
-from harness.analysis.validity import Caution
-from harness.analysis.words import word_rate
+from harness.analysis.compare.comparable import MeasuredRun
+from harness.analysis.compare.comparison import Comparison, compare_within
+from harness.analysis.compare.standings import contenders, leading_latency
+from harness.analysis.statistics.estimate import Estimate, Statistic, TimedOut
+from harness.analysis.statistics.pareto import pareto
+from harness.analysis.statistics.quantile import quantile_index
+from harness.analysis.summary.samples import Row, make_rows
+from harness.analysis.summary.summary import CandidateSummary, MetricSummary, RunSummary
+from harness.analysis.summary.validity import Caution
+from harness.analysis.summary.words import word_rate
+from harness.analysis.turn.attribution import Waterfall, waterfall
+from harness.analysis.turn.definitions import EVENTS, METRICS
+from harness.analysis.turn.disturbance import Selection, select
+from harness.collector import collector_off
 from harness.domain.suite import Driver, Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from harness.analysis.breakdown import (
+from harness.analysis.summary.breakdown import (
     BREAKDOWN_METRICS,
     UNROUTED,
     Group,
@@ -11,9 +11,9 @@ from harness.analysis.breakdown import (
     by_language,
     by_route,
 )
-from harness.analysis.definitions import METRICS
-from harness.analysis.samples import Row
-from harness.analysis.summary import RunSummary, is_emulated
+from harness.analysis.summary.samples import Row
+from harness.analysis.summary.summary import RunSummary, is_emulated
+from harness.analysis.turn.definitions import METRICS
 from harness.domain.condition import describe_condition
 from harness.domain.suite import Suite
 from harness.domain.timeline import Stage

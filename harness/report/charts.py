@@ -15,7 +15,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from harness.analysis.collector import collector_off
+from harness.collector import collector_off
 from harness.report.format import milliseconds
 from harness.report.view import BarKind, ComparisonView, Distribution, ReportView
 

@@ -3,10 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from harness.analysis.comparison import Comparison, MetricChange, PairComparison, RateFinding
-from harness.analysis.definitions import METRICS
-from harness.analysis.estimate import Unsupported
-from harness.analysis.paired import Change, RateChange
+from harness.analysis.compare.comparison import (
+    Comparison,
+    MetricChange,
+    PairComparison,
+    RateFinding,
+)
+from harness.analysis.statistics.estimate import Unsupported
+from harness.analysis.statistics.paired import Change, RateChange
+from harness.analysis.turn.definitions import METRICS
 from harness.report.findings import (
     detectable_text,
     finding_text,

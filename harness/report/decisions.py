@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from harness.analysis.combine import Composition
-from harness.analysis.definitions import METRICS
-from harness.analysis.estimate import Estimate, Statistic, Unsupported
-from harness.analysis.pareto import Contender, Standing
-from harness.analysis.plan import TrialPlan
-from harness.analysis.standings import CorrectTurns
-from harness.analysis.whatif import WhatIf
+from harness.analysis.compare.standings import CorrectTurns
+from harness.analysis.predict.combine import Composition
+from harness.analysis.predict.whatif import WhatIf
+from harness.analysis.statistics.estimate import Estimate, Statistic, Unsupported
+from harness.analysis.statistics.pareto import Contender, Standing
+from harness.analysis.statistics.plan import TrialPlan
+from harness.analysis.turn.definitions import METRICS
 from harness.report.format import Cell, Unit, cell, count, decimal, missing, percent, plural
 from harness.report.view import PlainTable
 

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from harness.analysis.attribution import Waterfall, waterfall
-from harness.analysis.disturbance import Selection, disturbance
-from harness.analysis.metrics import marks_of, transcript_text
-from harness.analysis.samples import Row
-from harness.analysis.summary import REPORTED
-from harness.analysis.transcript import align
+from harness.analysis.summary.samples import Row
+from harness.analysis.summary.summary import REPORTED
+from harness.analysis.turn.attribution import Waterfall, waterfall
+from harness.analysis.turn.disturbance import Selection, disturbance
+from harness.analysis.turn.metrics import marks_of, transcript_text
+from harness.analysis.words.transcript import align
 from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import FailedTrial, Request, Trial, Turn
 from harness.domain.utterance import Utterance

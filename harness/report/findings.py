@@ -3,15 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from harness.analysis.comparison import (
+from harness.analysis.compare.comparison import (
     Comparison,
     MetricChange,
     PairComparison,
     RateFinding,
 )
-from harness.analysis.definitions import EVENTS, METRICS
-from harness.analysis.estimate import Estimate, Statistic, TimedOut, Unsupported
-from harness.analysis.paired import Change, RateChange
+from harness.analysis.statistics.estimate import Estimate, Statistic, TimedOut, Unsupported
+from harness.analysis.statistics.paired import Change, RateChange
+from harness.analysis.turn.definitions import EVENTS, METRICS
 from harness.report.format import (
     Unit,
     cell,

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from harness.analysis.estimate import Estimate, Statistic, TimedOut, Unsupported
+from harness.analysis.statistics.estimate import Estimate, Statistic, TimedOut, Unsupported
 
 __all__ = [
     "DASH",
@@ -40,7 +40,7 @@ NANOSECONDS_PER_MS = 1_000_000
 
 
 class Unit(StrEnum):
-    """The unit of a metric's value, by the names of ``harness.analysis.definitions``."""
+    """The unit of a metric's value, by the names of ``harness.analysis.turn.definitions``."""
 
     MILLISECONDS = "ms"
     RATE = "rate"

@@ -19,7 +19,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from harness.analysis.collector import collector_off
+from harness.collector import collector_off
 from harness.report.format import DASH, MINUS, Cell, CellState, milliseconds, percent
 from harness.report.page_data import base64_of, embed_json, pack_trials, page_data
 from harness.report.view import (

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.analysis.intelligibility import (
+from harness.analysis.summary.intelligibility import (
     HeardReply,
     Intelligibility,
     intelligibility,
     spoken_text,
 )
-from harness.analysis.metrics import Missing
+from harness.analysis.turn.metrics import Missing
 from harness.domain.trial import FailedTrial, Trial
 from harness.report.format import Cell, Unit, cell, count, in_characters, missing
 from harness.report.view import PlainTable

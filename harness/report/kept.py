@@ -14,7 +14,7 @@ from dataclasses import fields, is_dataclass, replace
 from enum import Enum
 from typing import Any, Final
 
-from harness.analysis.collector import collector_off
+from harness.collector import collector_off
 from harness.report import format as format_module
 from harness.report import view as view_module
 from harness.report.page_data import pack_trials

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from harness.analysis.definitions import METRICS
-from harness.analysis.disturbance import Selection
-from harness.analysis.metrics import transcript_text
-from harness.analysis.samples import Row
-from harness.analysis.summary import CandidateSummary, RunSummary, is_emulated
-from harness.analysis.transcript import NORMALISER_VERSION, Score
+from harness.analysis.summary.samples import Row
+from harness.analysis.summary.summary import CandidateSummary, RunSummary, is_emulated
+from harness.analysis.turn.definitions import METRICS
+from harness.analysis.turn.disturbance import Selection
+from harness.analysis.turn.metrics import transcript_text
+from harness.analysis.words.transcript import NORMALISER_VERSION, Score
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Health
 from harness.report.details import diff_of

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from harness.analysis.costs import cost_of
-from harness.analysis.disturbance import Selection
-from harness.analysis.quantile import quantile_index
-from harness.analysis.samples import Row
-from harness.analysis.usage import audio_seconds_of, tokens_of
+from harness.analysis.statistics.quantile import quantile_index
+from harness.analysis.summary.costs import cost_of
+from harness.analysis.summary.samples import Row
+from harness.analysis.turn.disturbance import Selection
+from harness.analysis.turn.usage import audio_seconds_of, tokens_of
 from harness.domain.suite import Suite
 from harness.domain.timeline import Stage
 from harness.domain.trial import Attempt, Connection, Request, Trial

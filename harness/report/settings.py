@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
-from harness.analysis.definitions import METRICS
-from harness.analysis.summary import CandidateSummary
+from harness.analysis.summary.summary import CandidateSummary
+from harness.analysis.turn.definitions import METRICS
 from harness.domain.barge_in import describe_barge_in
 from harness.domain.condition import describe_condition
 from harness.domain.suite import StageSettings

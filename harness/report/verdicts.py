@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 
-from harness.analysis.definitions import METRICS
-from harness.analysis.gate_rule import Verdict
-from harness.analysis.selferror import SelfError
-from harness.analysis.verdict import GateVerdict, JudgedBudget
+from harness.analysis.gate.verdict import GateVerdict, JudgedBudget
+from harness.analysis.statistics.gate_rule import Verdict
+from harness.analysis.summary.selferror import SelfError
+from harness.analysis.turn.definitions import METRICS
 from harness.domain.suite import BudgetKind
 from harness.report.format import (
     DASH,

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import harness.domain.providers as package
-import harness.gateway
 from harness.domain.providers import PROVIDERS, words
 from harness.errors import ConfigurationError
+from harness.gateway import protocols
 from harness.gateway.server import routes
 
 KINDS = {"str", "int", "float", "bool", "list", "mapping"}
@@ -57,9 +57,8 @@ def test_each_protocol_has_paths_of_its_own() -> None:
     places = [(each.method, each.path) for each in found]
     assert len(places) == len(set(places))
     listed = [
-        import_module(f"harness.gateway.{each.name}")
-        for each in pkgutil.iter_modules(harness.gateway.__path__)
-        if each.name not in {"__main__", "process", "server"}
+        import_module(each.name)
+        for each in pkgutil.walk_packages(protocols.__path__, f"{protocols.__name__}.")
     ]
     assert sum(len(getattr(each, "ROUTES", ())) for each in listed) == len(found)
 
@@ -70,7 +69,7 @@ def test_an_unfinished_protocol_is_one_line(
     """Each file that is no protocol yet is told in a line with its name, not by a traceback."""
     package = tmp_path / "halfway"
     package.mkdir()
-    route = "from harness.gateway.route import Route\n"
+    route = "from harness.gateway.calls.route import Route\n"
     files = {
         "__init__": "",
         "broken": "def answer(:\n",

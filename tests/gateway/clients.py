@@ -12,8 +12,8 @@ import aiohttp
 import numpy as np
 import websockets
 
-from harness.gateway.pcm import HEARD_RATE, Samples
-from harness.gateway.truth import TruthEvent, read_truth
+from harness.gateway.calls.truth import TruthEvent, read_truth
+from harness.gateway.engines.pcm import HEARD_RATE, Samples
 from tests.gateway.conftest import Running
 from tests.gateway.spoken import silence
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import soundfile as sf
 
-from harness.gateway.config import GatewayConfig
-from harness.gateway.pcm import HEARD_RATE
+from harness.gateway.calls.config import GatewayConfig
+from harness.gateway.engines.pcm import HEARD_RATE
 from harness.gateway.process import GatewayProcess, start_gateway
 from tests.gateway.spoken import TEXTS, murmur
 

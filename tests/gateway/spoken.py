@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.gateway.engines.formant import babble
-from harness.gateway.pcm import HEARD_RATE, SPOKEN_RATE, Samples, resample
+from harness.gateway.engines.pcm import HEARD_RATE, SPOKEN_RATE, Samples, resample
 
 __all__ = ["TEXTS", "murmur", "silence"]
 

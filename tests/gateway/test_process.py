@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from harness.errors import ConfigurationError
-from harness.gateway.config import GatewayConfig
+from harness.gateway.calls.config import GatewayConfig
+from harness.gateway.calls.truth import read_truth
 from harness.gateway.process import start_gateway
-from harness.gateway.truth import read_truth
 
 pytestmark = pytest.mark.realtime
 
@@ -70,7 +70,7 @@ def test_it_ends_with_its_parent(end: signal.Signals) -> None:
     """However the parent dies, the gateway and its workers end."""
     script = """
     import time
-    from harness.gateway.config import GatewayConfig
+    from harness.gateway.calls.config import GatewayConfig
     from harness.gateway.process import start_gateway
     gateway = start_gateway(GatewayConfig(recogniser="oracle"))
     print(gateway.pid, flush=True)

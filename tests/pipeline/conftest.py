@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.gateway.config import GatewayConfig
+from harness.gateway.calls.config import GatewayConfig
 from harness.gateway.process import GatewayProcess, start_gateway
 from tests.pipeline.playing import DATASET
 

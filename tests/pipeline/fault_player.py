@@ -18,15 +18,15 @@ from harness.domain.suite import (
 )
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial, TrialKey
-from harness.gateway.config import GatewayConfig
-from harness.gateway.faults import HTTP_STATUS_FAULTS
-from harness.gateway.faults import FaultKind as F
+from harness.gateway.calls.config import GatewayConfig
 from harness.gateway.process import GatewayProcess, start_gateway
-from harness.pipeline.health import Watch
-from harness.pipeline.performer import Base
+from harness.gateway.profiles.faults import HTTP_STATUS_FAULTS
+from harness.gateway.profiles.faults import FaultKind as F
+from harness.pipeline.drivers.performer import Base
+from harness.pipeline.drivers.session import SessionPerformer
+from harness.pipeline.drivers.stage import StagePerformer
 from harness.pipeline.place import Place
-from harness.pipeline.session import SessionPerformer
-from harness.pipeline.stage import StagePerformer
+from harness.pipeline.recording.health import Watch
 from tests.pipeline.crooked import Door, Manner, door
 from tests.pipeline.fault_table import CASES, Case, EndsWell
 from tests.pipeline.playing import DATASET, Played, playable

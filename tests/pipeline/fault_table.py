@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from harness.domain.suite import Candidate, StageSettings
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailureKind as K
-from harness.gateway.faults import FaultKind as F
+from harness.gateway.profiles.faults import FaultKind as F
 from tests.pipeline.crooked import Manner
 
 __all__ = ["CASES", "ROWS", "Case", "Cell", "EndsWell", "Fault", "NotApplicable", "Row"]

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from harness.analysis.attribution import Waterfall, unattributed_ns, waterfall
+from harness.analysis.turn.attribution import Waterfall, unattributed_ns, waterfall
 from harness.domain.driver import PlayableUtterance
 from harness.domain.suite import (
     Candidate,
@@ -19,12 +19,12 @@ from harness.domain.suite import (
 )
 from harness.domain.timeline import Mark
 from harness.domain.trial import FailedTrial, Trial, TrialKey
-from harness.pipeline.health import Watch
-from harness.pipeline.performer import Base
+from harness.pipeline.drivers.performer import Base
+from harness.pipeline.drivers.session import SessionPerformer
 from harness.pipeline.place import Place
-from harness.pipeline.session import SessionPerformer
-from harness.store.audio import load_audio, to_pipeline
-from harness.store.manifest import audio_path, read_dataset
+from harness.pipeline.recording.health import Watch
+from harness.store.datasets.audio import load_audio, to_pipeline
+from harness.store.datasets.manifest import audio_path, read_dataset
 
 __all__ = [
     "DATASET",

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.analysis.attribution import UNATTRIBUTED, Waterfall, waterfall
-from harness.analysis.disturbance import disturbance
-from harness.analysis.selferror import MarkError, join_truth
+from harness.analysis.summary.selferror import MarkError, join_truth
+from harness.analysis.turn.attribution import UNATTRIBUTED, Waterfall, waterfall
+from harness.analysis.turn.disturbance import disturbance
 from harness.domain.suite import Timeouts
 from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import Trial
-from harness.gateway.config import GatewayConfig
+from harness.gateway.calls.config import GatewayConfig
+from harness.gateway.calls.truth import TruthEvent, read_rows, read_truth
 from harness.gateway.process import start_gateway
-from harness.gateway.truth import TruthEvent, read_rows, read_truth
 from tests.pipeline.playing import DATASET, candidate, part_ms, play, playable, response_ns
 
 PROFILES = """

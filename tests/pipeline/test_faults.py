@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from harness.domain.providers import PROVIDERS
-from harness.gateway.faults import STAGE_FAULTS, FaultKind
-from harness.gateway.faults import Stage as GatewayStage
 from harness.gateway.process import GatewayProcess
+from harness.gateway.profiles.faults import STAGE_FAULTS, FaultKind
+from harness.gateway.profiles.faults import Stage as GatewayStage
 from tests.pipeline.crooked import Manner
 from tests.pipeline.fault_player import play_cases, striking
 from tests.pipeline.fault_table import CASES, ROWS, Case, NotApplicable, Row

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from harness.analysis.attribution import waterfall
+from harness.analysis.turn.attribution import waterfall
 from harness.domain.driver import PlayableUtterance, ReplyAudio
 from harness.domain.suite import (
     Candidate,
@@ -32,12 +32,12 @@ from harness.domain.suite import (
 from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import FailedTrial, FailureKind, Request, TranscriptKind, Trial, TrialKey
 from harness.domain.utterance import Utterance
-from harness.pipeline.health import Watch
-from harness.pipeline.performer import Base
+from harness.pipeline.drivers.performer import Base
+from harness.pipeline.drivers.session import SessionPerformer
+from harness.pipeline.drivers.stage import StagePerformer
 from harness.pipeline.place import Place
-from harness.pipeline.session import SessionPerformer
-from harness.pipeline.stage import StagePerformer
-from harness.store.wire import decode_trial, encode_trial
+from harness.pipeline.recording.health import Watch
+from harness.store.runs.wire import decode_trial, encode_trial
 from tests.pipeline.damage import Said
 from tests.pipeline.playing import Played
 from tests.pipeline.wire_scripts import BODIES, EARS, TONE, VOICES, Body, Ear, Voice

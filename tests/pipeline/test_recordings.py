@@ -9,12 +9,12 @@ import pytest
 from harness.domain.suite import Timeouts
 from harness.domain.timeline import Mark
 from harness.domain.trial import Trial
-from harness.gateway.config import GatewayConfig
+from harness.gateway.calls.config import GatewayConfig
 from harness.gateway.process import GatewayProcess, start_gateway
-from harness.pipeline.performer import Base
-from harness.pipeline.session import SessionPerformer
-from harness.pipeline.stage import StagePerformer
-from harness.store.manifest import read_dataset
+from harness.pipeline.drivers.performer import Base
+from harness.pipeline.drivers.session import SessionPerformer
+from harness.pipeline.drivers.stage import StagePerformer
+from harness.store.datasets.manifest import read_dataset
 from tests.pipeline.playing import SILENCE, candidate, play, playable
 
 FOLDER = os.environ.get("TURNBENCH_SPEECH")

@@ -4,7 +4,7 @@ import math
 import random
 from collections.abc import Sequence
 
-from harness.analysis.estimate import Estimate, TimedOut, Unsupported
+from harness.analysis.statistics.estimate import Estimate, TimedOut, Unsupported
 from harness.report.format import Cell, Unit, cell, milliseconds, percent
 from harness.report.view import (
     Bar,

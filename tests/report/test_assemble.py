@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.analysis.summary import summarise
-from harness.analysis.validity import RunFacts, cautions
+from harness.analysis.summary.summary import summarise
+from harness.analysis.summary.validity import RunFacts, cautions
 from harness.domain.suite import Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, FailureKind, Trial

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.estimate import Estimate, TimedOut, Unsupported
+from harness.analysis.statistics.estimate import Estimate, TimedOut, Unsupported
 from harness.report.format import (
     CellState,
     Unit,

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from harness.analysis.comparable import MeasuredRun
-from harness.analysis.comparison import MOST_PAIRS, Comparison, compare_within
-from harness.analysis.definitions import EVENTS
-from harness.analysis.paired import Change, RateChange
-from harness.analysis.summary import summarise
+from harness.analysis.compare.comparable import MeasuredRun
+from harness.analysis.compare.comparison import MOST_PAIRS, Comparison, compare_within
+from harness.analysis.statistics.paired import Change, RateChange
+from harness.analysis.summary.summary import summarise
+from harness.analysis.turn.definitions import EVENTS
 from harness.domain.trial import FailedTrial, Trial
 from harness.report.assemble import build_view
 from harness.report.comparisons import comparison_answer, comparison_notes, comparison_views

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from harness.analysis.disturbance import select
-from harness.analysis.samples import make_rows
+from harness.analysis.summary.samples import make_rows
+from harness.analysis.turn.disturbance import select
 from harness.domain.suite import Price, StageSettings
 from harness.domain.timeline import Stage
 from harness.domain.trial import Attempt, Connection, Failure, FailureKind, Request, Trial

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from harness.analysis.comparable import MeasuredRun
-from harness.analysis.comparison import compare_runs, compare_within
-from harness.analysis.selferror import SelfError
-from harness.analysis.verdict import judge
+from harness.analysis.compare.comparable import MeasuredRun
+from harness.analysis.compare.comparison import compare_runs, compare_within
+from harness.analysis.gate.verdict import judge
+from harness.analysis.summary.selferror import SelfError
 from harness.domain.suite import Budget, BudgetKind, Via
 from harness.report.assemble import build_view
 from harness.report.comparisons import comparison_answer, comparison_views

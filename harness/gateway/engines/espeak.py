@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from harness.gateway.pcm import SPOKEN_RATE, Samples, resample
+from harness.gateway.engines.pcm import SPOKEN_RATE, Samples, resample
 
 __all__ = ["Espeak", "espeak_exists"]
 

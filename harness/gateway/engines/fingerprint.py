@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.gateway.pcm import HEARD_RATE, Samples
+from harness.gateway.engines.pcm import HEARD_RATE, Samples
 
 __all__ = ["BandIndex", "ExactIndex", "Match"]
 

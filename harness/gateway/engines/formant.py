@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from harness.gateway.pcm import SPOKEN_RATE, Samples, to_int16
+from harness.gateway.engines.pcm import SPOKEN_RATE, Samples, to_int16
 
 __all__ = ["babble"]
 

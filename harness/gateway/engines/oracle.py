@@ -15,12 +15,12 @@ from typing import Final
 
 import numpy as np
 
-from harness.gateway.distributions import Draws
 from harness.gateway.engines.fingerprint import ExactIndex, Match
+from harness.gateway.engines.pcm import FLOOR_DBFS, HEARD_RATE, Samples, window_dbfs
 from harness.gateway.engines.recogniser import Hearing, Recognition
+from harness.gateway.engines.utterances import KnownUtterance
 from harness.gateway.engines.worker import Worker, WorkerDied
-from harness.gateway.pcm import FLOOR_DBFS, HEARD_RATE, Samples, window_dbfs
-from harness.gateway.utterances import KnownUtterance
+from harness.gateway.profiles.distributions import Draws
 
 __all__ = ["Corruption", "Oracle", "OracleSession", "corrupt", "word_places"]
 

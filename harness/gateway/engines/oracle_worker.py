@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from harness.gateway.engines.fingerprint import BandIndex
+from harness.gateway.engines.utterances import read_utterances
 from harness.gateway.engines.worker import Message, serve
-from harness.gateway.utterances import read_utterances
 
 __all__ = ["main"]
 

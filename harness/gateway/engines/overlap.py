@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from harness.gateway.pcm import HEARD_RATE, Samples
+from harness.gateway.engines.pcm import HEARD_RATE, Samples
 
 __all__ = ["FRAME_MS", "frame_probabilities", "probability_of", "wants_floor"]
 

@@ -12,8 +12,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from harness.gateway.distributions import Draws
 from harness.gateway.engines.worker import Worker
+from harness.gateway.profiles.distributions import Draws
 
 __all__ = [
     "EmbeddedRecogniser",

@@ -7,8 +7,8 @@ Messages in: ``start {id, cmn}``, ``audio {id}`` + PCM16 mono 16 kHz, ``end {id}
 from collections.abc import Iterator
 from typing import Any
 
+from harness.gateway.engines.pcm import HEARD_RATE
 from harness.gateway.engines.worker import Message, serve
-from harness.gateway.pcm import HEARD_RATE
 
 __all__ = ["main"]
 

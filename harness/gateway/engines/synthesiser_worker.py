@@ -14,8 +14,8 @@ import numpy as np
 
 from harness.gateway.engines.espeak import Espeak, espeak_exists
 from harness.gateway.engines.formant import babble
+from harness.gateway.engines.pcm import SPOKEN_RATE, Samples, encode, first_audible, resample
 from harness.gateway.engines.worker import Message, serve
-from harness.gateway.pcm import SPOKEN_RATE, Samples, encode, first_audible, resample
 
 __all__ = ["main"]
 

@@ -12,7 +12,7 @@ from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from harness.pipeline.place import Place
-from harness.pipeline.pools import let_all_connect
+from harness.pipeline.transport.pools import let_all_connect
 
 __all__ = ["make_client"]
 

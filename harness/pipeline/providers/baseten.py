@@ -26,16 +26,16 @@ from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from harness.pipeline.place import Place
-from harness.pipeline.recording import Sent
-from harness.pipeline.socket_reading import (
+from harness.pipeline.recording.recording import Sent
+from harness.pipeline.transport.socket_reading import (
     ListenDialect,
     Payload,
     Silence,
     SpeakDialect,
     json_object,
 )
-from harness.pipeline.socket_transport import closing, timed_session
-from harness.pipeline.transport import timed_client
+from harness.pipeline.transport.socket_transport import closing, timed_session
+from harness.pipeline.transport.transport import timed_client
 
 __all__ = ["TurnEndingSTT", "make_llm", "make_stt", "make_tts", "text_ready"]
 

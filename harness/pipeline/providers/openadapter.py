@@ -11,8 +11,8 @@ from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
 from harness.pipeline.place import Place
 from harness.pipeline.providers.openai import compatible_llm, compatible_stt, compatible_tts
-from harness.pipeline.providers.parakeet import ParakeetSTT
-from harness.pipeline.trial_observer import TrialObserver
+from harness.pipeline.providers.parakeet.stt import ParakeetSTT
+from harness.pipeline.recording.trial_observer import TrialObserver
 
 __all__ = ["make_llm", "make_stt", "make_tts"]
 

@@ -15,10 +15,10 @@ from harness.domain.providers.openai import is_local
 from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
 from harness.pipeline.place import Place
-from harness.pipeline.probes import stamped_detector
+from harness.pipeline.probes.probes import stamped_detector
 from harness.pipeline.providers.openai_realtime import REALTIME_DIALECT, REALTIME_ONLY
-from harness.pipeline.socket_transport import closing, timed_session
-from harness.pipeline.transport import timed_client
+from harness.pipeline.transport.socket_transport import closing, timed_session
+from harness.pipeline.transport.transport import timed_client
 
 __all__ = ["compatible_llm", "compatible_stt", "compatible_tts", "make_llm", "make_stt", "make_tts"]
 

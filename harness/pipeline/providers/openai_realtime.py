@@ -4,8 +4,8 @@ import base64
 import binascii
 from typing import Any, Final
 
-from harness.pipeline.bodies import scalars
-from harness.pipeline.socket_reading import ListenDialect, Payload, Silence, json_object
+from harness.pipeline.transport.bodies import scalars
+from harness.pipeline.transport.socket_reading import ListenDialect, Payload, Silence, json_object
 
 __all__ = ["REALTIME_DIALECT", "REALTIME_ONLY"]
 

@@ -1,0 +1,1 @@
+"""Which is faster: two sides, in pairs."""

@@ -1,0 +1,521 @@
+"""Is one faster than the other, is it real, and what does it cost in accuracy?
+
+Within one run the sides are candidates, or the values of one of their settings: by ``llm`` two
+models are compared over all candidates that differ in nothing else. Between two runs the sides are
+the candidates of one name. Either way a side's trials are paired with the other's by recording (an
+utterance under a condition) and, where a setting is compared, by what else the candidates have, so
+that neither an easy utterance nor a fast voice can make a model win.
+
+**One family.** p-values are corrected (Holm) over everything that one comparison asked: every pair
+of sides, every metric that both have (typical change, and p95 where the trials carry it), the
+correct turns, word errors and failures. Terminal, Markdown, JSON and page show one comparison, made
+here. Up to :data:`MOST_PAIRS` pairs are asked; of more candidates each is compared with the first,
+so that the questions do not grow with the square of the candidates.
+
+EMULATED sides show that the harness finds a planted difference; they make no model the winner.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from statistics import median
+from typing import Literal, TypeVar
+
+from harness.analysis.compare.comparable import MeasuredRun, changed_metrics, differences
+from harness.analysis.compare.sides import (
+    BY,
+    By,
+    Side,
+    compare_sides,
+    is_correct,
+    main_rows,
+    overlap_events,
+    recording_in,
+    setting_of,
+    side_of_candidates,
+    side_of_run,
+    wholes_of,
+    word_events,
+)
+from harness.analysis.statistics.estimate import Estimate, TimedOut, Unsupported
+from harness.analysis.statistics.paired import Change, RateChange, compare, holm
+from harness.analysis.summary.words import WORD_RATES, WordRate
+from harness.analysis.turn.definitions import EVENTS, METRICS
+from harness.domain.suite import Candidate, Via
+from harness.errors import ConfigurationError
+
+__all__ = [
+    "BY",
+    "DEFAULT_METRICS",
+    "LEVEL",
+    "MOST_PAIRS",
+    "By",
+    "Comparison",
+    "MetricChange",
+    "PairComparison",
+    "RateFinding",
+    "compare_runs",
+    "compare_within",
+    "is_correct",
+]
+
+Finding = Literal["faster", "slower", "no detectable difference", "not comparable"]
+
+LEVEL = 0.05
+SHARES = (0.5, 0.95)
+MOST_PAIRS = 12
+# The latency that a right transcript is worth having for, by driver.
+CORRECT = ("response", "stt_finalize")
+
+DEFAULT_METRICS: tuple[str, ...] = (
+    "response",
+    "stt_first_transcript",
+    "stt_final",
+    "stt_finalize",
+    "endpointing",
+    "llm_ttft",
+    "llm_tokens_per_second",
+    "tts_first_byte",
+    "tts_first_audible",
+    "tts_realtime_factor",
+    "tts_underruns",
+    "interruption",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricChange:
+    """One percentile of one metric, candidate against reference.
+
+    Attributes:
+        metric: its id.
+        share: 0.5 for the typical change, else the percentile.
+        change: with intervals, in the metric's unit; of a metric where more is better, of its
+            reciprocal (time per token), so that a ratio above 1 is slower everywhere.
+        p: corrected over the comparison.
+        finding: what may be said at the 5 % level.
+        emulated: a gateway profile stood behind either side: no model wins.
+        reciprocal: the change is that of the reciprocal.
+        points: of the typical change: for each recording that both sides performed, the difference
+            of their medians over repeats, in the metric's unit; answered trials alone.
+    """
+
+    metric: str
+    share: float
+    change: Change | Unsupported
+    p: float | None
+    finding: Finding
+    emulated: bool
+    reciprocal: bool = False
+    points: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateFinding:
+    """A rate (word errors, failures), candidate against reference.
+
+    Attributes:
+        rate: "wer", "tts_wer" (where a recogniser heard the replies of both), "failures", or
+            one of ``EVENTS`` (where something was said over the replies of both).
+        change: with interval.
+        p: corrected over the comparison.
+        finding: "faster" reads "fewer" and "slower" reads "more".
+        emulated: as :class:`MetricChange`.
+    """
+
+    rate: str
+    change: RateChange | Unsupported
+    p: float | None
+    finding: Finding
+    emulated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairComparison:
+    """One side against another.
+
+    Attributes:
+        candidate, reference: the names of the sides.
+        trials: how many of each.
+        metrics: typical change and tail of each metric that both have.
+        rates: word errors and failures.
+        correct: the response (the stage driver: the finalize) over correct turns only: no failure,
+            WER within the suite's limit, every slot heard; paired where both sides have a correct
+            turn of the recording; None where correctness is unknown.
+        correct_turns: how many of each side.
+        refused: metrics that cannot be compared, with the reason.
+    """
+
+    candidate: str
+    reference: str
+    trials: tuple[int, int]
+    metrics: tuple[MetricChange, ...]
+    rates: tuple[RateFinding, ...]
+    correct: MetricChange | None
+    correct_turns: tuple[int, int]
+    refused: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """All pairs of one comparison.
+
+    Attributes:
+        by: what the sides are.
+        pairs: in the suite's order.
+        left_out: candidates without a partner that differs in nothing else, with the reason.
+        emulated: whether any side is EMULATED.
+        confidence: of the intervals.
+        family: how many p-values were corrected together.
+    """
+
+    by: str
+    pairs: tuple[PairComparison, ...]
+    left_out: tuple[str, ...]
+    emulated: bool
+    confidence: float
+    family: int
+
+
+def compare_within(
+    run: MeasuredRun,
+    *,
+    by: By = "candidate",
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    reference: str | None = None,
+    confidence: float = 0.95,
+) -> Comparison:
+    """Compare candidates of one run, or the values of one of their settings.
+
+    Args:
+        run: the run.
+        by: what the sides are.
+        metrics: which to compare, by id.
+        reference: the side that every other is compared with; None compares every pair, or each
+            with the first where there are more than :data:`MOST_PAIRS`.
+        confidence: of the intervals.
+
+    Raises:
+        ConfigurationError: a candidate lacks the setting, there is only one side, or the reference
+            is none of them.
+    """
+    rows = main_rows(run)
+    grouped: dict[str, dict[str, list[Candidate]]] = {}
+    for candidate in run.suite.candidates:
+        label, rest = setting_of(candidate, by, emulated=run.suite.via is Via.GATEWAY)
+        grouped.setdefault(label, {}).setdefault(rest, []).append(candidate)
+    names = list(grouped)
+    if len(names) < 2:
+        raise ConfigurationError(
+            f"--by {by}: {run.name} has one side only ({', '.join(names)}); nothing to compare"
+        )
+    if reference is not None and reference not in names:
+        raise ConfigurationError(f"--reference {reference}: the sides are {', '.join(names)}")
+    pairs = [(second, first) for first, second in combinations(names, 2)]
+    if reference is None and len(pairs) > MOST_PAIRS:
+        reference = names[0]
+    if reference is not None:
+        pairs = [(name, reference) for name in names if name != reference]
+    sides: list[tuple[Side, Side]] = []
+    made: dict[tuple[str, tuple[str, ...]], Side] = {}
+
+    def side(name: str, common: tuple[str, ...]) -> Side:
+        if (name, common) not in made:
+            groups = [grouped[name][rest] for rest in common]
+            made[name, common] = side_of_candidates(name, groups, rows, run.suite)
+        return made[name, common]
+
+    partnered: set[str] = set()
+    for mine, theirs in pairs:
+        common = tuple(rest for rest in grouped[mine] if rest in grouped[theirs])
+        if not common:
+            continue
+        sides.append((side(mine, common), side(theirs, common)))
+        for rest in common:
+            partnered.update(each.name for each in (*grouped[mine][rest], *grouped[theirs][rest]))
+    left_out = tuple(
+        f"{candidate.name}: no other candidate differs from it in the {by} alone"
+        for candidate in run.suite.candidates
+        if candidate.name not in partnered
+    )
+    if not sides:
+        raise ConfigurationError(
+            f"--by {by}: no two candidates of {run.name} differ in the {by} alone"
+        )
+    return _compare(
+        by, sides, metrics=metrics, refused={}, left_out=left_out, confidence=confidence
+    )
+
+
+def compare_runs(
+    candidate: MeasuredRun,
+    reference: MeasuredRun,
+    *,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    despite: Collection[str] = (),
+    confidence: float = 0.95,
+) -> Comparison:
+    """Compare two runs, candidate by candidate of the same name.
+
+    Args:
+        candidate: the run in question.
+        reference: the run that it is held against.
+        metrics: which to compare, by id.
+        despite: options whose difference is what is to be measured.
+        confidence: of the intervals.
+
+    Raises:
+        ConfigurationError: the runs are not comparable; every difference is named. Or no candidate
+            is in both.
+    """
+    against = differences(candidate, reference, despite=despite)
+    if against:
+        raise ConfigurationError(
+            [f"{candidate.name} and {reference.name} are not comparable", *against]
+        )
+    names = [each.name for each in candidate.suite.candidates]
+    others = [each.name for each in reference.suite.candidates]
+    common = [name for name in names if name in others]
+    if not common:
+        raise ConfigurationError(
+            f"no candidate is in both runs: {', '.join(names)} and {', '.join(others)}"
+        )
+    mine, theirs = main_rows(candidate), main_rows(reference)
+    sides = [
+        (
+            side_of_run(candidate, name, mine[name]),
+            side_of_run(reference, name, theirs[name]),
+        )
+        for name in common
+    ]
+    left_out = tuple(
+        f"{name}: only in {run.name}"
+        for run, own, other in ((candidate, names, others), (reference, others, names))
+        for name in own
+        if name not in other
+    )
+    refused = changed_metrics(candidate, reference)
+    return _compare(
+        "run",
+        sides,
+        metrics=metrics,
+        refused=refused,
+        left_out=left_out,
+        confidence=confidence,
+    )
+
+
+def _compare(
+    by: str,
+    sides: Sequence[tuple[Side, Side]],
+    *,
+    metrics: Sequence[str],
+    refused: Mapping[str, str],
+    left_out: tuple[str, ...],
+    confidence: float,
+) -> Comparison:
+    pairs = [_pair(*each, metrics, refused, confidence) for each in sides]
+    raw: list[float] = []
+    for pair in pairs:
+        raw.extend(_p_values(pair))
+    corrected = iter(holm(raw)) if raw else iter(())
+    return Comparison(
+        by=by,
+        pairs=tuple(_corrected(pair, corrected, len(raw), confidence) for pair in pairs),
+        left_out=left_out,
+        emulated=any(any(side.emulated.values()) for both in sides for side in both),
+        confidence=confidence,
+        family=len(raw),
+    )
+
+
+_Asked = TypeVar("_Asked", "MetricChange", "RateFinding")
+
+
+def _p_values(pair: PairComparison) -> list[float]:
+    asked: list[MetricChange | RateFinding] = [*pair.metrics, *pair.rates]
+    if pair.correct is not None:
+        asked.append(pair.correct)
+    return [each.change.p_value for each in asked if not isinstance(each.change, Unsupported)]
+
+
+def _corrected(
+    pair: PairComparison, p_values: Iterator[float], family: int, confidence: float
+) -> PairComparison:
+    def judged(each: _Asked) -> _Asked:
+        if isinstance(each.change, Unsupported):
+            return each
+        p = next(p_values)
+        change = each.change.corrected(family, confidence)
+        return replace(each, change=change, p=p, finding=_finding(change, p))
+
+    return replace(
+        pair,
+        metrics=tuple(judged(each) for each in pair.metrics),
+        rates=tuple(judged(each) for each in pair.rates),
+        correct=None if pair.correct is None else judged(pair.correct),
+    )
+
+
+def _finding(change: Change | RateChange, p: float) -> Finding:
+    if p >= LEVEL:
+        return "no detectable difference"
+    difference = change.difference
+    if isinstance(difference, TimedOut):
+        return "slower"
+    if isinstance(difference, Estimate):
+        return "slower" if difference.point > 0 else "faster"
+    # The reference's percentile is among its failures, the candidate's is not.
+    return "faster"
+
+
+def _half_emulated(candidate: Side, reference: Side) -> dict[str, str]:
+    """Return the metrics that a gateway answered on one side alone, with the reason.
+
+    A user's own agent may be live beside candidates that are not.
+    """
+    reason = "EMULATED on one side, live on the other"
+    return {
+        metric_id: f"{metric_id}: {reason}"
+        for metric_id in METRICS
+        if candidate.emulated[metric_id] != reference.emulated[metric_id]
+    }
+
+
+def _pair(
+    candidate: Side,
+    reference: Side,
+    metrics: Sequence[str],
+    refused: Mapping[str, str],
+    confidence: float,
+) -> PairComparison:
+    half = _half_emulated(candidate, reference)
+    refused = {**refused, **half}
+    changes: list[MetricChange] = []
+    wholes = wholes_of(candidate, reference)
+    for metric_id in metrics:
+        if metric_id in refused:
+            continue
+        mine = candidate.sample(metric_id)
+        theirs = reference.sample(metric_id)
+        if mine.n == 0 or theirs.n == 0:
+            continue
+        for share in SHARES:
+            changes.append(
+                MetricChange(
+                    metric=metric_id,
+                    share=share,
+                    change=compare(mine, theirs, share=share, confidence=confidence, wholes=wholes),
+                    p=None,
+                    finding="not comparable",
+                    emulated=candidate.emulated[metric_id] or reference.emulated[metric_id],
+                    reciprocal=METRICS[metric_id].better == "higher",
+                    points=_points(metric_id, candidate, reference) if share == 0.5 else (),
+                )
+            )
+    rates = [
+        found
+        for kind in WORD_RATES
+        if kind not in refused
+        and (found := _word_change(kind, candidate, reference, confidence)) is not None
+    ]
+    if "response" not in half:
+        rates.append(_failure_change(candidate, reference, confidence))
+    rates += [
+        found
+        for event in EVENTS
+        if event not in refused
+        and (found := _event_change(event, candidate, reference, confidence)) is not None
+    ]
+    correct, turns = _correct_change(candidate, reference, refused, confidence)
+    return PairComparison(
+        candidate=candidate.name,
+        reference=reference.name,
+        trials=(len(candidate.rows), len(reference.rows)),
+        metrics=tuple(changes),
+        rates=tuple(rates),
+        correct=correct,
+        correct_turns=turns,
+        refused=tuple(refused[each] for each in refused if each in metrics or each in WORD_RATES),
+    )
+
+
+def _points(metric_id: str, candidate: Side, reference: Side) -> tuple[tuple[str, float], ...]:
+    mine, theirs = candidate.medians(metric_id), reference.medians(metric_id)
+    gaps: dict[str, list[float]] = {}
+    for stratum, value in mine.items():
+        if stratum in theirs:
+            gaps.setdefault(recording_in(stratum), []).append(value - theirs[stratum])
+    return tuple((name, median(gaps[name])) for name in sorted(gaps))
+
+
+def _word_change(
+    kind: WordRate, candidate: Side, reference: Side, confidence: float
+) -> RateFinding | None:
+    if not word_events(candidate, kind)[0] or not word_events(reference, kind)[0]:
+        return None
+    return RateFinding(
+        rate=kind,
+        change=compare_sides(candidate, reference, kind, confidence=confidence),
+        p=None,
+        finding="not comparable",
+        emulated=candidate.emulated[kind] or reference.emulated[kind],
+    )
+
+
+def _event_change(
+    event: str, candidate: Side, reference: Side, confidence: float
+) -> RateFinding | None:
+    if not overlap_events(candidate, event)[0] or not overlap_events(reference, event)[0]:
+        return None
+    return RateFinding(
+        rate=event,
+        change=compare_sides(candidate, reference, event, confidence=confidence),
+        p=None,
+        finding="not comparable",
+        emulated=candidate.emulated[event] or reference.emulated[event],
+    )
+
+
+def _failure_change(candidate: Side, reference: Side, confidence: float) -> RateFinding:
+    return RateFinding(
+        rate="failures",
+        change=compare_sides(candidate, reference, None, confidence=confidence),
+        p=None,
+        finding="not comparable",
+        emulated=candidate.emulated["response"] or reference.emulated["response"],
+    )
+
+
+def _correct_change(
+    candidate: Side, reference: Side, refused: Mapping[str, str], confidence: float
+) -> tuple[MetricChange | None, tuple[int, int]]:
+    def right(side: Side) -> int:
+        return sum(is_correct(row, side.wer_limit) is True for row in side.rows)
+
+    turns = right(candidate), right(reference)
+    limit = candidate.wer_limit
+    metric_id = next(
+        (each for each in CORRECT if candidate.sample(each).n and reference.sample(each).n), None
+    )
+    if metric_id is None or metric_id in refused or "wer" in refused:
+        return None, turns
+    mine = candidate.sample(metric_id, lambda row: is_correct(row, limit) is True)
+    theirs = reference.sample(metric_id, lambda row: is_correct(row, limit) is True)
+    if mine.n == 0 or theirs.n == 0:
+        return None, turns
+    change = MetricChange(
+        metric=metric_id,
+        share=0.5,
+        change=compare(
+            mine,
+            theirs,
+            share=0.5,
+            confidence=confidence,
+            wholes=wholes_of(candidate, reference),
+        ),
+        p=None,
+        finding="not comparable",
+        emulated=candidate.emulated[metric_id] or reference.emulated[metric_id],
+    )
+    return change, turns

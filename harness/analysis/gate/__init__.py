@@ -1,0 +1,1 @@
+"""May it merge: budgets, evidence, verdict."""

@@ -1,0 +1,410 @@
+"""The gate: a suite's budgets judged on a run, and the exit code.
+
+Each budget becomes a limit and the run's evidence on it; ``harness.analysis.statistics.gate_rule``
+judges. The level is shared by all budgets of the gate, so that a long list of budgets alarms no
+more often than a short one. What cannot be judged because it was misstated (an unknown metric, a
+candidate that the run lacks, a baseline that is not there) is a mistake of the user and never a
+pass.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from harness.analysis.compare.comparable import MeasuredRun
+from harness.analysis.compare.sides import (
+    ComparedRate,
+    compare_sides,
+    main_rows,
+    side_of_run,
+    wholes_of,
+)
+from harness.analysis.gate.baseline import Baseline, machine_difference
+from harness.analysis.gate.budgets import SHARES, Bound, bind, limit_of
+from harness.analysis.gate.evidence import (
+    absolute_evidence,
+    baseline_evidence,
+    failure_evidence,
+    paired_evidence,
+    pooled_evidence,
+    rate_evidence,
+)
+from harness.analysis.statistics.estimate import (
+    Estimate,
+    Sample,
+    Statistic,
+    TimedOut,
+    Unsupported,
+    estimate_rate,
+)
+from harness.analysis.statistics.gate_rule import (
+    ALPHA,
+    Evidence,
+    Limit,
+    Ruling,
+    Verdict,
+    combine,
+    rule,
+)
+from harness.analysis.summary.interruptions import event_rate, is_event
+from harness.analysis.summary.samples import Row, cluster_of, pace_of
+from harness.analysis.summary.summary import emulated_stages, is_emulated, statistics_of
+from harness.analysis.summary.words import RATES, pooled_words, word_rate
+from harness.analysis.turn.definitions import METRICS
+from harness.analysis.turn.disturbance import select
+from harness.domain.suite import Budget, BudgetKind
+from harness.domain.trial import FailedTrial, Trial
+from harness.errors import ConfigurationError
+
+__all__ = [
+    "EXIT_CODES",
+    "GateVerdict",
+    "JudgedBudget",
+    "exit_code",
+    "judge",
+    "limit_of",
+]
+
+EXIT_CODES: Mapping[Verdict, int] = MappingProxyType(
+    {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
+)
+
+DISTURBED_LIMIT = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedBudget:
+    """One budget as it bound one candidate.
+
+    Attributes:
+        budget: as the suite states it.
+        candidate: whom it bound.
+        reference: what a relative budget was held against: a candidate of the run or a baseline;
+            None for an absolute one.
+        limit: its numbers, on the scale of ``ruling``: of a metric where more is better, that of
+            its reciprocal.
+        ruling: the verdict with margin and reason.
+        measured: the candidate's own figure, in the metric's unit.
+        measured_reference: the reference's, where it is in the run.
+        emulated: a gateway profile stood behind it.
+    """
+
+    budget: Budget
+    candidate: str
+    reference: str | None
+    limit: Limit
+    ruling: Ruling
+    measured: Statistic | None
+    measured_reference: Statistic | None
+    emulated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateVerdict:
+    """What the gate says of a run.
+
+    Attributes:
+        verdict: PASS, FAIL or INCONCLUSIVE.
+        reason: one sentence.
+        budgets: each as it bound each candidate, in the suite's order.
+        doubts: why no verdict on this run can be more than INCONCLUSIVE; none where nothing is.
+        alpha: the one-sided level of the whole gate.
+    """
+
+    verdict: Verdict
+    reason: str
+    budgets: tuple[JudgedBudget, ...]
+    doubts: tuple[str, ...]
+    alpha: float
+
+
+def exit_code(verdict: GateVerdict, *, allow_inconclusive: bool = False) -> int:
+    """Return the process's exit code: 0 pass, 1 regression, 3 inconclusive.
+
+    Args:
+        verdict: the gate's.
+        allow_inconclusive: INCONCLUSIVE does not stop the caller. It is still no pass in words.
+    """
+    if allow_inconclusive and verdict.verdict is Verdict.INCONCLUSIVE:
+        return 0
+    return EXIT_CODES[verdict.verdict]
+
+
+def judge(
+    run: MeasuredRun,
+    *,
+    baseline: Baseline | None = None,
+    budgets: Sequence[Budget] | None = None,
+    alpha: float | Callable[[int], float] = ALPHA,
+) -> GateVerdict:
+    """Judge a run by its suite's budgets.
+
+    Budgets that are not required can fail the gate, but what they cannot tell does not decide.
+
+    Args:
+        run: what was measured.
+        baseline: what relative budgets without a reference are held against.
+        budgets: instead of the suite's own.
+        alpha: the one-sided level of the whole gate; in sequential mode that of the present look,
+            or a function of the number of budgets that gives it.
+
+    Raises:
+        ConfigurationError: a budget cannot be judged on this run; all such budgets together.
+    """
+    wanted = tuple(run.suite.budgets if budgets is None else budgets)
+    if not any(each.required for each in wanted):
+        raise ConfigurationError(
+            f"{run.name}: the suite has no [[budget]] that is required; an empty gate would pass "
+            "anything"
+        )
+    rows = main_rows(run)
+    bound, problems = bind(wanted, run, rows, baseline)
+    limits: list[Limit] = []
+    for each in bound:
+        try:
+            limits.append(limit_of(each.budget))
+        except ConfigurationError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise ConfigurationError(list(dict.fromkeys(problems)))
+    level = alpha(len(bound)) if callable(alpha) else alpha
+    judged = tuple(
+        _judge_one(each, limit, run, rows, baseline, level=(level, len(bound)))
+        for each, limit in zip(bound, limits, strict=True)
+    )
+    result = combine([each.ruling for each in judged if _decides(each)], alpha=level)
+    doubts = _doubts(run, bound, baseline)
+    verdict = Verdict.INCONCLUSIVE if doubts else result.verdict
+    return GateVerdict(
+        verdict=verdict,
+        reason=doubts[0] if doubts else _reason(verdict, judged),
+        budgets=judged,
+        doubts=doubts,
+        alpha=level,
+    )
+
+
+def _decides(judged: JudgedBudget) -> bool:
+    """Tell whether a budget takes part in the verdict."""
+    return judged.budget.required or judged.ruling.verdict is not Verdict.INCONCLUSIVE
+
+
+def _judge_one(
+    bound: Bound,
+    limit: Limit,
+    run: MeasuredRun,
+    rows: Mapping[str, tuple[Row, ...]],
+    baseline: Baseline | None,
+    *,
+    level: tuple[float, int],
+) -> JudgedBudget:
+    budget, name = bound.budget, bound.candidate
+    mine = rows[name]
+    theirs = None if budget.reference is None else rows[budget.reference]
+    if budget.kind is BudgetKind.ABSOLUTE:
+        evidence = _absolute(budget, limit, mine, level)
+        reference = None
+    elif theirs is not None:
+        evidence = _paired(bound, limit, run, rows, level)
+        reference = budget.reference
+    else:
+        assert baseline is not None
+        evidence = (
+            _unsaid(bound.silent)
+            if bound.silent
+            else _against_runs(bound, limit, mine, baseline, level)
+        )
+        reference = f"baseline {baseline.name}"
+    stages = frozenset().union(
+        *(
+            emulated_stages(run.suite, each, run.trials)
+            for each in run.suite.candidates
+            if each.name in {name, budget.reference}
+        )
+    )
+    metric = "response" if budget.metric == "failures" else budget.metric
+    return JudgedBudget(
+        budget=budget,
+        candidate=name,
+        reference=reference,
+        limit=limit,
+        ruling=rule(limit, evidence),
+        measured=_own_figure(budget, mine),
+        measured_reference=None if theirs is None else _own_figure(budget, theirs),
+        emulated=is_emulated(metric, stages),
+    )
+
+
+def _unsaid(reason: str) -> Unsupported:
+    return Unsupported(reason=reason, needed=0, n=0, effective_n=0.0, failures=0, observed=None)
+
+
+def _own_figure(budget: Budget, rows: Sequence[Row]) -> Statistic | None:
+    if budget.metric == "failures":
+        return _failure_rate(rows)
+    kind = word_rate(budget.metric)
+    if kind is not None:
+        words = pooled_words(kind, rows)
+        return None if words is None else words.rate
+    if is_event(budget.metric):
+        return event_rate(budget.metric, rows)
+    return statistics_of(budget.metric, rows).get(budget.statistic)
+
+
+def _compared_rate(metric_id: str) -> ComparedRate | None:
+    """Return a rate as two sides are compared by it; None for failures."""
+    return word_rate(metric_id) or (metric_id if is_event(metric_id) else None)
+
+
+def _failure_rate(rows: Sequence[Row]) -> Estimate | Unsupported:
+    return estimate_rate(
+        [isinstance(row.trial, FailedTrial) for row in rows],
+        clusters=[cluster_of(row.utterance.id) for row in rows],
+    )
+
+
+def _pace(metric_id: str, rows: Sequence[Row]) -> Sample:
+    return pace_of(metric_id, rows, [cluster_of(row.utterance.id) for row in rows])
+
+
+def _absolute(
+    budget: Budget, limit: Limit, rows: Sequence[Row], level: tuple[float, int]
+) -> Evidence | Unsupported:
+    alpha, budgets = level
+    if budget.metric == "failures":
+        rate = _failure_rate(rows)
+        if isinstance(rate, Unsupported):
+            return rate
+        return failure_evidence(rate, limit, alpha=alpha, budgets=budgets)
+    kind = word_rate(budget.metric)
+    if kind is not None:
+        words = pooled_words(kind, rows)
+        assert words is not None
+        if isinstance(words.rate, Unsupported):
+            return words.rate
+        return pooled_evidence(words.rate, limit, alpha=alpha, budgets=budgets)
+    if is_event(budget.metric):
+        happened = event_rate(budget.metric, rows)
+        assert happened is not None
+        if isinstance(happened, Unsupported):
+            return happened
+        return failure_evidence(happened, limit, alpha=alpha, budgets=budgets)
+    return absolute_evidence(
+        _pace(budget.metric, rows),
+        limit,
+        share=SHARES[budget.statistic],
+        alpha=alpha,
+        budgets=budgets,
+    )
+
+
+def _paired(
+    bound: Bound,
+    limit: Limit,
+    run: MeasuredRun,
+    rows: Mapping[str, tuple[Row, ...]],
+    level: tuple[float, int],
+) -> Evidence | Unsupported:
+    budget = bound.budget
+    assert budget.reference is not None
+    alpha, budgets = level
+    mine = side_of_run(run, bound.candidate, rows[bound.candidate])
+    theirs = side_of_run(run, budget.reference, rows[budget.reference])
+    if budget.metric in RATES:
+        change = compare_sides(mine, theirs, _compared_rate(budget.metric))
+        if isinstance(change, Unsupported):
+            return change
+        return rate_evidence(change, limit, alpha=alpha, budgets=budgets)
+    return paired_evidence(
+        mine.sample(budget.metric),
+        theirs.sample(budget.metric),
+        limit,
+        share=SHARES[budget.statistic],
+        alpha=alpha,
+        budgets=budgets,
+        wholes=wholes_of(mine, theirs),
+    )
+
+
+def _against_runs(
+    bound: Bound,
+    limit: Limit,
+    rows: Sequence[Row],
+    baseline: Baseline,
+    level: tuple[float, int],
+) -> Evidence | Unsupported:
+    alpha, budgets = level
+    budget, name = bound.budget, bound.candidate
+    rate = budget.metric in RATES
+    runs = baseline.get(name, budget.metric, "rate" if rate else budget.statistic)
+    assert runs is not None
+    figure = _own_figure(budget, rows)
+    assert figure is not None
+    if isinstance(figure, Unsupported):
+        return figure
+    value: float | TimedOut = figure if isinstance(figure, TimedOut) else figure.point
+    if not rate and METRICS[budget.metric].better == "higher":
+        # Slower is a larger time for each token.
+        value = 1.0 / value if isinstance(value, float) and value > 0 else value
+        runs = tuple(1.0 / each for each in runs if each > 0)
+    return baseline_evidence(value, runs, limit, alpha=alpha, budgets=budgets)
+
+
+def _doubts(run: MeasuredRun, bound: Sequence[Bound], baseline: Baseline | None) -> tuple[str, ...]:
+    """Return why the run cannot carry a verdict, whatever its numbers say."""
+    found: list[str] = []
+    involved = {each.candidate for each in bound} | {
+        each.budget.reference for each in bound if each.budget.reference is not None
+    }
+    for candidate in run.suite.candidates:
+        if candidate.name not in involved:
+            continue
+        mine: list[Trial | FailedTrial] = [
+            trial for trial in run.trials if trial.key.candidate == candidate.name
+        ]
+        chosen = select(mine)
+        if chosen.main and chosen.excluded > DISTURBED_LIMIT * len(chosen.main):
+            found.append(
+                f"the machine disturbed {chosen.excluded} of {len(chosen.main)} trials of "
+                f"{candidate.name} to the end: measure on a quieter machine"
+            )
+        planned = len(chosen.main) + chosen.booted
+        if chosen.booted > DISTURBED_LIMIT * planned:
+            found.append(
+                f"{chosen.booted} of {planned} trials of {candidate.name} found a deployment "
+                "scaled to zero in every attempt: keep a replica up while you measure"
+            )
+    stored = any(
+        each.budget.kind is BudgetKind.RELATIVE
+        and each.budget.reference is None
+        and each.budget.required
+        for each in bound
+    )
+    if stored and baseline is not None:
+        machine = machine_difference(run.machine, baseline.machine)
+        if machine:
+            found.append(f"the baseline was measured on another machine: {machine}")
+        if run.name in baseline.runs:
+            found.append(
+                f"{run.name} is one of the runs that baseline {baseline.name} was built from: "
+                "what it is held against holds it, so that it can hardly lie outside"
+            )
+    return tuple(found)
+
+
+def _reason(verdict: Verdict, judged: Sequence[JudgedBudget]) -> str:
+    matching = [each for each in judged if each.ruling.verdict is verdict and _decides(each)]
+    if verdict is Verdict.PASS:
+        count = len(matching)
+        kept = f"all {count} budgets are kept" if count > 1 else "the budget is kept"
+        silent = len(judged) - count
+        if not silent:
+            return kept
+        which = "1 that is" if silent == 1 else f"{silent} that are"
+        return f"{kept}; {which} not required could not tell"
+    first = matching[0]
+    more = f", and {len(matching) - 1} more" if len(matching) > 1 else ""
+    return (
+        f"{first.candidate}: {first.budget.metric} {first.budget.statistic} is "
+        f"{first.ruling.reason}{more}"
+    )

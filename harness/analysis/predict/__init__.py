@@ -1,0 +1,1 @@
+"""What would be: stages of different runs composed, settings changed."""

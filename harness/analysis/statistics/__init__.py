@@ -1,0 +1,1 @@
+"""What numbers of a sample say: distributions, intervals, tests, the rule of the gate."""

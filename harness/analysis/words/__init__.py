@@ -1,0 +1,1 @@
+"""What was said, made comparable: normalised words of each language, and their errors."""

@@ -1,0 +1,1 @@
+"""What every call of the gateway shares: its configuration, its request, its truth."""

@@ -1,0 +1,444 @@
+"""What the protocols share: the gateway's state, and one call's identity, deadlines and truth."""
+
+import asyncio
+import contextlib
+import hashlib
+import itertools
+import json
+import struct
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from dataclasses import dataclass, field
+from socket import SO_LINGER, SOL_SOCKET
+from typing import Any
+
+from aiohttp import web
+
+from harness.gateway.calls.config import GatewayConfig
+from harness.gateway.calls.prompt_cache import PromptMemory
+from harness.gateway.calls.truth import TruthEvent, TruthLog
+from harness.gateway.engines.oracle import Oracle, OracleSession
+from harness.gateway.engines.recogniser import EmbeddedRecogniser, Recogniser, RecogniserPool
+from harness.gateway.engines.synthesiser import Synthesiser
+from harness.gateway.profiles.distributions import Draws
+from harness.gateway.profiles.faults import HTTP_STATUS_FAULTS, FaultKind, FaultMix, Stage
+from harness.gateway.profiles.profiles import Profile, SttProfile
+from harness.pacing import Pacer
+
+__all__ = [
+    "NS_PER_S",
+    "Call",
+    "ClientGone",
+    "Gateway",
+    "Refusal",
+    "Reply",
+    "begin",
+    "early_fault",
+    "error_body",
+    "guarded",
+    "reset_connection",
+]
+
+NS_PER_S = 1_000_000_000
+_CLIENT_CLOSED = 499
+
+_ERROR_TYPES: Mapping[int, tuple[str, str]] = {
+    400: ("invalid_request_error", "The request is not valid"),
+    401: ("authentication_error", "Incorrect API key provided"),
+    403: ("permission_error", "Model not in plan"),
+    404: ("not_found_error", "The model does not exist or you do not have access to it"),
+    429: (
+        "rate_limit_error",
+        "Rate limit exceeded: monthly window (1500/1500 requests used)",
+    ),
+    500: ("server_error", "The server had an error while processing your request"),
+    503: ("service_unavailable", "The service is temporarily overloaded"),
+}
+
+
+def error_body(status: int, message: str | None = None) -> dict[str, Any]:
+    """Return an error as OpenAdapter writes it, with the status as an integer code."""
+    kind, words = _ERROR_TYPES.get(status, ("api_error", "Error"))
+    return {"error": {"message": message or words, "type": kind, "code": status}}
+
+
+class Refusal(Exception):  # noqa: N818  # an answer to the client, not a defect
+    """A request that is answered with an error.
+
+    Args:
+        status: the HTTP status.
+        message: the words in the error's body; the provider's usual ones if None.
+    """
+
+    def __init__(self, status: int, message: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = error_body(status, message)
+
+
+class ClientGone(Exception):  # noqa: N818  # likewise
+    """The client closed the connection before the answer was complete."""
+
+
+class Boots:
+    """Which deployments are up: each stage of a profile is one, and sleeps until it is asked."""
+
+    def __init__(self, gateway: "Gateway") -> None:
+        self._gateway = gateway
+        self._ready_ns: dict[tuple[str, str], int] = {}
+        self._used_ns: dict[tuple[str, str], int] = {}
+
+    @contextlib.asynccontextmanager
+    async def used(self, request: web.Request, path: str) -> AsyncIterator[None]:
+        """Begin when what a request asks for has booted, and keep it awake to its end.
+
+        A client that goes before that stops no boot.
+        """
+        name = request.match_info.get("profile") or self._gateway.config.default_profile
+        profile = self._gateway.profiles.get(name)
+        if profile is None or profile.boot is None:
+            yield
+            return
+        deployment = (name, path)
+        now = time.perf_counter_ns()
+        ready = self._ready_ns.get(deployment)
+        idle_ns = now - max(self._used_ns.get(deployment, 0), ready or 0)
+        if ready is None or idle_ns > profile.sleeps_after_s * NS_PER_S:
+            draws = self._gateway.draws(name, profile.stages[0], b"boot " + path.encode())
+            ready = now + draws.delay_ns(profile.boot, "boot")
+            self._ready_ns[deployment] = ready
+        await self._gateway.pacer.until(ready)
+        try:
+            yield
+        finally:
+            self._used_ns[deployment] = time.perf_counter_ns()
+
+
+@dataclass(slots=True, kw_only=True)
+class Gateway:
+    """The state of one gateway.
+
+    Attributes:
+        config: what it was started with.
+        profiles: every profile by name, the user's included.
+        truth: where events go.
+        pacer: what waits for deadlines.
+        synthesiser: speaks.
+        pool: the embedded recogniser's workers; None where pocketsphinx is not installed.
+        oracle: knows the utterances; with none it hears nothing.
+        prompts: what the profiles' prompt caches hold.
+    """
+
+    config: GatewayConfig
+    profiles: Mapping[str, Profile]
+    truth: TruthLog
+    pacer: Pacer
+    synthesiser: Synthesiser
+    pool: RecogniserPool | None
+    oracle: Oracle
+    prompts: PromptMemory = field(default_factory=PromptMemory)
+    boots: Boots = field(init=False)
+    _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+    _seen: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        """Let every deployment sleep."""
+        self.boots = Boots(self)
+
+    def profile(self, request: web.Request, stage: Stage, model: object = None) -> Profile:
+        """Return the profile that the path names, else the model, else the default.
+
+        Raises:
+            Refusal: 404 when there is no such profile, or it does not serve the stage.
+        """
+        name = request.match_info.get("profile")
+        if name is None:
+            name = model if isinstance(model, str) and model in self.profiles else None
+        if name is None:
+            name = self.config.default_profile
+        profile = self.profiles.get(name)
+        if profile is None:
+            raise Refusal(404, f"The gateway has no profile '{name}'")
+        if stage not in profile.stages:
+            serves = ", ".join(profile.stages)
+            raise Refusal(404, f"The profile '{name}' does not serve {stage}, only {serves}")
+        return profile
+
+    def draws(self, profile: str, stage: Stage, content: bytes, *, again: bool = False) -> Draws:
+        """Return the random numbers of a request with this content.
+
+        The same content under the same profile gives new numbers each time, in the same order in
+        each run; requests in between do not matter.
+
+        Args:
+            profile: the profile's name.
+            stage: the stage.
+            content: what makes the request what it is.
+            again: look at the next numbers without using them up.
+        """
+        digest = hashlib.sha256(content).hexdigest()[:16]
+        count = self._seen[profile, stage, digest]
+        if not again:
+            self._seen[profile, stage, digest] = count + 1
+        return Draws(
+            seed=self.config.seed,
+            profile=profile,
+            stage=stage,
+            key=f"{digest}-{count}",
+            before=count,
+        )
+
+    def recogniser(self, settings: SttProfile) -> Recogniser:
+        """Return a new session of the recogniser that the configuration or the profile names."""
+        name = self.config.recogniser or settings.recogniser
+        if name == "pocketsphinx" and self.pool is not None:
+            return EmbeddedRecogniser(self.pool)
+        return OracleSession(self.oracle, settings.word_error_rate)
+
+    def next_name(self, prefix: str) -> str:
+        """Return a new id, unique within the gateway."""
+        return f"{prefix}{next(self._numbers)}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """One request being answered: its names for the truth, and when it arrived.
+
+    Attributes:
+        gateway: the gateway.
+        stage: the stage that it serves.
+        protocol: the wire protocol's name.
+        profile: the profile's name.
+        connection: the gateway's id of the connection.
+        request: the gateway's id of the request.
+        client_request: the client's own id; None if it sent none.
+        received_ns: when the request had arrived.
+        held_ns: by how much a fault delays the whole answer.
+    """
+
+    gateway: Gateway
+    stage: Stage
+    protocol: str
+    profile: str
+    connection: str
+    request: str
+    client_request: str | None
+    received_ns: int
+    held_ns: int = 0
+
+    @property
+    def base_ns(self) -> int:
+        """Return the instant from which the profile's delays count."""
+        return self.received_ns + self.held_ns
+
+    def mark(  # noqa: D417  # the others are fields of TruthEvent
+        self,
+        event: str,
+        t_ns: int,
+        *,
+        index: int | None = None,
+        n_bytes: int | None = None,
+        samples: int | None = None,
+        injected_ns: int | None = None,
+        due_ns: int | None = None,
+        late_ns: int | None = None,
+        kind: str | None = None,
+        detail: str | None = None,
+    ) -> None:
+        """Keep an event of this call.
+
+        Args:
+            event: its name, from the table in `truth`.
+            t_ns: the instant.
+        """
+        self.gateway.truth.add(
+            TruthEvent(
+                t_ns=t_ns,
+                event=event,
+                stage=self.stage,
+                protocol=self.protocol,
+                profile=self.profile,
+                connection=self.connection,
+                request=self.request,
+                client_request=self.client_request,
+                index=index,
+                bytes=n_bytes,
+                samples=samples,
+                injected_ns=injected_ns,
+                due_ns=due_ns,
+                late_ns=late_ns,
+                kind=kind,
+                detail=detail,
+            )
+        )
+
+    def engine_ready(self, engine: str, due_ns: int, detail: str | None = None) -> None:
+        """Keep that the engine's result is there, and how far it overran its deadline."""
+        now = time.perf_counter_ns()
+        self.mark("engine_ready", now, kind=engine, late_ns=max(0, now - due_ns), detail=detail)
+
+    def fault(self, kind: FaultKind) -> None:
+        """Keep that a fault strikes."""
+        self.mark("fault", time.perf_counter_ns(), kind=kind)
+
+
+def begin(
+    gateway: Gateway,
+    request: web.Request,
+    stage: Stage,
+    protocol: str,
+    profile: str,
+    *,
+    received_ns: int,
+) -> Call:
+    """Return the call of a request that arrived whole at `received_ns`, and keep its arrival."""
+    name = gateway.next_name(f"{stage}-")
+    call = Call(
+        gateway=gateway,
+        stage=stage,
+        protocol=protocol,
+        profile=profile,
+        connection=name,
+        request=name,
+        client_request=request.headers.get("x-turnbench-request") or request.query.get("turnbench"),
+        received_ns=received_ns,
+    )
+    call.mark("request_received", received_ns)
+    return call
+
+
+class Reply:
+    """A streamed HTTP response whose pieces leave at absolute deadlines.
+
+    Args:
+        call: the call that it answers.
+        request: the HTTP request.
+        content_type: the response's content type.
+        headers: further headers.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        request: web.Request,
+        content_type: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._call = call
+        self._request = request
+        self._pacer = call.gateway.pacer
+        self.response = web.StreamResponse(
+            status=200,
+            headers={
+                "Content-Type": content_type,
+                "Cache-Control": "no-cache",
+                "x-request-id": call.request,
+                **(headers or {}),
+            },
+        )
+
+    async def start(self, due_ns: int) -> None:
+        """Send the headers at the deadline.
+
+        Raises:
+            ClientGone: the client has hung up.
+        """
+        self.response.enable_chunked_encoding()
+        await self._pacer.until(due_ns)
+        sent_ns = time.perf_counter_ns()
+        try:
+            await self.response.prepare(self._request)
+            await self.response.write(b"")
+            writer = self.response._payload_writer  # noqa: SLF001  # headers wait for a body
+            if writer is not None:
+                writer.send_headers()
+        except ConnectionError as error:
+            raise ClientGone from error
+        self._call.mark(
+            "headers_sent",
+            sent_ns,
+            kind="200",
+            due_ns=due_ns,
+            injected_ns=due_ns - self._call.received_ns,
+        )
+
+    async def send(self, data: bytes, due_ns: int) -> int:
+        """Send one piece at the deadline and return the instant at which it left.
+
+        Raises:
+            ClientGone: the client has hung up.
+        """
+        await self._pacer.until(due_ns)
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            raise ClientGone
+        sent_ns = time.perf_counter_ns()
+        try:
+            await self.response.write(data)
+        except ConnectionError as error:
+            raise ClientGone from error
+        return sent_ns
+
+    async def end(self) -> None:
+        """End the body as the protocol wants it."""
+        try:
+            await self.response.write_eof()
+        except ConnectionError as error:
+            raise ClientGone from error
+
+    def reset(self) -> None:
+        """Reset the connection (RST)."""
+        reset_connection(self._request)
+
+    def hang_up(self) -> None:
+        """Close the connection (FIN) with the body unfinished."""
+        if self._request.transport is not None:
+            self._request.transport.close()
+
+
+def reset_connection(request: web.Request) -> None:
+    """Close the request's connection with RST instead of FIN."""
+    transport = request.transport
+    if transport is None:
+        return
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+async def guarded(call: Call, answer: Awaitable[web.StreamResponse]) -> web.StreamResponse:
+    """Return the answer, keeping in the truth when the client does not wait for its end."""
+    try:
+        return await answer
+    except ClientGone:
+        call.mark("closed", time.perf_counter_ns(), kind="client")
+        return web.Response(status=_CLIENT_CLOSED)
+    except asyncio.CancelledError:
+        call.mark("closed", time.perf_counter_ns(), kind="client")
+        raise
+
+
+def early_fault(
+    call: Call, request: web.Request, fault: FaultKind | None, mix: FaultMix
+) -> web.Response | None:
+    """Return the response to a request that a fault strikes before any answer; None otherwise."""
+    if fault is FaultKind.REFUSED:
+        call.fault(fault)
+        reset_connection(request)
+        return web.Response(status=500)
+    status = HTTP_STATUS_FAULTS.get(fault) if fault is not None else None
+    if fault is None or status is None:
+        return None
+    call.fault(fault)
+    headers = {"x-request-id": call.request}
+    if fault is FaultKind.RATE_LIMITED:
+        headers["Retry-After"] = str(round(mix.retry_after_s))
+    call.mark("headers_sent", time.perf_counter_ns(), kind=str(status))
+    return web.Response(
+        status=status,
+        headers=headers,
+        content_type="application/json",
+        text=json.dumps(error_body(status)),
+    )

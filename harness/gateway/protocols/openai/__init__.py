@@ -1,0 +1,1 @@
+"""OpenAI's REST and realtime protocols."""

@@ -1,0 +1,1 @@
+"""Speko's protocols."""

@@ -1,0 +1,1 @@
+"""How a trial is played: the session and the stage driver, and what both share."""

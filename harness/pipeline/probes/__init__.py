@@ -1,0 +1,1 @@
+"""Where livekit's nodes are stamped."""

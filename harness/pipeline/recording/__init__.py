@@ -1,0 +1,1 @@
+"""What is written down while a trial is played, and the watch over the machine."""

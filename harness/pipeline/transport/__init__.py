@@ -1,0 +1,1 @@
+"""What is stamped at the sockets, and how the bytes are read afterwards."""

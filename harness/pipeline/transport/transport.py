@@ -1,0 +1,186 @@
+"""The HTTP transport with a stamp on every chunk, before anything parses it.
+
+livekit's OpenAI plugin takes a client; ours differs from the plugin's own in its transport alone:
+each body chunk is stamped when the connection hands it over, and httpcore's trace events tell when
+the request had been written and whether a connection was opened for it. The pool is sized so that
+concurrent trials never queue in it unseen; if one does, the wait is known as ``pool``.
+"""
+
+import secrets
+import ssl
+import time
+from collections.abc import AsyncIterator, Mapping
+from functools import cache
+from typing import Any
+
+import httpx2
+
+from harness.domain.timeline import Stage
+from harness.pipeline.recording.recording import (
+    CURRENT_CALL,
+    CURRENT_RECORDER,
+    Chunk,
+    Exchange,
+    stamp,
+)
+from harness.pipeline.transport.path_rtt import path_rtt_ns
+
+__all__ = ["REQUEST_HEADER", "TimedTransport", "timed_client"]
+
+REQUEST_HEADER = "x-turnbench-request"
+"""Joins an exchange with the gateway's truth; sent to loopback gateways only."""
+
+_SECRET_HEADERS = frozenset({"authorization", "set-cookie", "cookie", "api-key", "x-api-key"})
+
+
+class _TimedStream(httpx2.AsyncByteStream):
+    """A response body whose chunks are stamped on arrival."""
+
+    def __init__(self, inner: Any, exchange: Exchange, sock: Any) -> None:
+        self._inner = inner
+        self._exchange = exchange
+        self._sock = sock
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        exchange = self._exchange
+        chunks = exchange.chunks
+        try:
+            async for data in self._inner:
+                chunks.append(Chunk(stamp(), data))
+                yield data
+        except BaseException as error:
+            exchange.error = error
+            raise
+        finally:
+            exchange.ended = stamp()
+            exchange.path_rtt_ns = path_rtt_ns(self._sock)
+
+    async def aclose(self) -> None:
+        if self._exchange.path_rtt_ns is None:
+            self._exchange.path_rtt_ns = path_rtt_ns(self._sock)
+        await self._inner.aclose()
+
+
+class TimedTransport(httpx2.AsyncBaseTransport):
+    """An HTTP transport that records exchanges into the current call.
+
+    Args:
+        inner: the transport that does the work.
+        label: prefix of the request ids sent to a gateway; None sends none.
+        stage: STT for a client whose requests belong to the trial, not to a call of it.
+        timeout_s: the longest that a step of an STT's request may take, whatever the client says.
+    """
+
+    def __init__(
+        self,
+        inner: httpx2.AsyncBaseTransport,
+        *,
+        label: str | None = None,
+        stage: Stage | None = None,
+        timeout_s: float | None = None,
+    ) -> None:
+        self._inner = inner
+        # A run has many clients, and goes on in another process: the ids must differ among all.
+        self._label = None if label is None else f"{label}-{secrets.token_hex(4)}"
+        self._stage = stage
+        self._timeout_s = timeout_s
+        self._count = 0
+
+    def _kept(self) -> list[Exchange] | None:
+        """Return where an exchange of the running code is kept; None for nowhere."""
+        if self._stage is Stage.STT:
+            recorder = CURRENT_RECORDER.get()
+            return None if recorder is None else recorder.uploads
+        call = CURRENT_CALL.get()
+        return None if call is None else call.exchanges
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request, recording it when a call or a trial is current."""
+        kept = self._kept()
+        if kept is None:
+            return await self._inner.handle_async_request(request)
+        exchange = Exchange(
+            url=f"{request.url.scheme}://{request.url.host}{request.url.path}", opened=stamp()
+        )
+        kept.append(exchange)
+        if self._label is not None:
+            self._count += 1
+            exchange.request_id = f"{self._label}-{self._count}"
+            request.headers[REQUEST_HEADER] = exchange.request_id
+        trace = exchange.trace
+
+        async def on_event(name: str, _info: Mapping[str, Any]) -> None:
+            trace.append((name, time.perf_counter_ns()))
+            if name.endswith("send_request_body.complete"):
+                exchange.sent = stamp()
+
+        request.extensions = {**request.extensions, "trace": on_event}
+        if self._stage is Stage.STT and self._timeout_s is not None:
+            # livekit's plugin waits 30 s for a transcript, whatever the session's time-out is.
+            given = request.extensions.get("timeout", {})
+            request.extensions["timeout"] = {
+                step: self._timeout_s if limit is None else min(limit, self._timeout_s)
+                for step, limit in given.items()
+            }
+        try:
+            response = await self._inner.handle_async_request(request)
+        except BaseException as error:
+            exchange.error = error
+            exchange.ended = stamp()
+            raise
+        exchange.headers_at = stamp()
+        exchange.status = response.status_code
+        exchange.headers = {
+            name.lower(): value
+            for name, value in response.headers.items()
+            if name.lower() not in _SECRET_HEADERS
+        }
+        network = response.extensions.get("network_stream")
+        sock = None if network is None else network.get_extra_info("socket")
+        response.stream = _TimedStream(response.stream, exchange, sock)
+        return response
+
+    async def aclose(self) -> None:
+        """Close the transport below."""
+        await self._inner.aclose()
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    """Return the trusted authorities, read once: to read them takes a client some 30 ms.
+
+    Sessions of TLS are not resumed by it, so a cold connection is as cold as with one of its own.
+    """
+    return httpx2.create_ssl_context(trust_env=False)
+
+
+def timed_client(
+    *,
+    label: str | None,
+    timeout_s: float,
+    connections: int = 256,
+    stage: Stage | None = None,
+) -> httpx2.AsyncClient:
+    """Return an HTTP client with a stamped transport.
+
+    Args:
+        label: prefix of request ids for a gateway's truth, or None.
+        timeout_s: for connect, write and pool, and for each gap in reading.
+        connections: the pool's size.
+        stage: STT where the client serves an STT.
+    """
+    transport = httpx2.AsyncHTTPTransport(
+        limits=httpx2.Limits(
+            max_connections=connections,
+            max_keepalive_connections=connections,
+            keepalive_expiry=120,
+        ),
+        # The environment's proxies would lie in the path unseen.
+        trust_env=False,
+        verify=_trusted(),
+    )
+    return httpx2.AsyncClient(
+        transport=TimedTransport(transport, label=label, stage=stage, timeout_s=timeout_s),
+        timeout=httpx2.Timeout(timeout_s),
+        follow_redirects=True,
+    )

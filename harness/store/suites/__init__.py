@@ -1,0 +1,1 @@
+"""What a suite is on disk, and what is wrong with it."""
