@@ -25,7 +25,16 @@ from harness.report.comparisons import comparison_answer, comparison_notes, comp
 from harness.report.decisions import standing_text
 from harness.report.details import bars_of, trial_views
 from harness.report.findings import describe_time, headline_answer
-from harness.report.format import Unit, cell, count, in_characters, milliseconds, missing, plural
+from harness.report.format import (
+    Unit,
+    candidate_title,
+    cell,
+    count,
+    in_characters,
+    milliseconds,
+    missing,
+    plural,
+)
 from harness.report.inputs import RunData
 from harness.report.panels import (
     all_metrics,
@@ -86,10 +95,6 @@ EMULATED = (
     "Every figure marked so comes from a latency profile of the gateway on this machine, not from "
     "a provider. It shows what the harness can see; it declares no winner between real models."
 )
-
-
-def _display(name: str, emulated: bool) -> str:
-    return f"{name} (emulated)" if emulated and "emulated" not in name.lower() else name
 
 
 def _columns(summary: RunSummary, driver: Driver) -> tuple[str, ...]:
@@ -422,7 +427,7 @@ def _build(data: RunData) -> ReportView:
         cautions=_cautions([each for each in data.cautions if each.code != "emulated"], len(names)),
         candidates=tuple(
             CandidateView(
-                name=_display(name, emulated[name]),
+                name=candidate_title(name, emulated=emulated[name]),
                 stages=candidate_stages(data, name),
                 emulated=emulated[name],
                 voice=_voice(data, name),

@@ -11,7 +11,7 @@ from harness.analysis.turn.disturbance import Selection, disturbance
 from harness.analysis.turn.metrics import marks_of, transcript_text
 from harness.analysis.words.transcript import align
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import FailedTrial, Request, Trial, Turn
+from harness.domain.trial import FailedTrial, Request, Trial, TrialKey, Turn
 from harness.domain.utterance import Utterance
 from harness.report.format import count, milliseconds
 from harness.report.inputs import RunData
@@ -29,7 +29,16 @@ from harness.report.view import (
     TurnView,
 )
 
-__all__ = ["bars_of", "diff_of", "tags_of", "trial_views"]
+__all__ = [
+    "bars_of",
+    "diff_of",
+    "failure_of",
+    "request_bounds",
+    "status_of",
+    "tags_of",
+    "trial_tags",
+    "trial_views",
+]
 
 # More ticks than pixels tell nothing and make the page heavy.
 MOST_ARRIVALS = 240
@@ -118,20 +127,27 @@ def _flat(name: str, value: Any) -> list[tuple[str, str]]:
     return [] if value is None else [(name, str(value))]
 
 
-def _request(request: Request, origin: int) -> RequestView:
+def request_bounds(request: Request) -> tuple[int | None, int | None, tuple[int, ...]]:
+    """Return when a request was made, when its response ended, and when each piece of it came.
+
+    The pieces are those of which an instant is known, in time: at the socket where that is seen.
+    """
     start = request.marks.get(_STARTS.get(request.stage, Mark.LLM_REQUEST))
     if start is None and request.marks:
         start = min(request.marks.values())
-    instants = [
-        each.received_ns if each.received_ns is not None else each.at_ns
-        for each in request.arrivals
-        if each.received_ns is not None or each.at_ns is not None
-    ]
-    arrivals = sorted(each - origin for each in instants if each is not None)
+    instants = (
+        each.at_ns if each.received_ns is None else each.received_ns for each in request.arrivals
+    )
+    arrivals = tuple(sorted(each for each in instants if each is not None))
     end = request.marks.get(_ENDS.get(request.stage, Mark.LLM_END))
     if end is None:
-        later = [*request.marks.values(), *(each + origin for each in arrivals)]
-        end = max(later, default=None)
+        end = max((*request.marks.values(), *arrivals), default=None)
+    return start, end, arrivals
+
+
+def _request(request: Request, origin: int) -> RequestView:
+    start, end, instants = request_bounds(request)
+    arrivals = tuple(each - origin for each in instants)
     lines = _flat("", request.facts)
     lines += request_lines(request)
     lines += [
@@ -291,7 +307,13 @@ def _facts(trial: Trial | FailedTrial) -> tuple[tuple[str, str], ...]:
     return tuple(lines)
 
 
-def _status(trial: Trial | FailedTrial, counted: frozenset[int]) -> tuple[TrialStatus, str]:
+def status_of(trial: Trial | FailedTrial, counted: frozenset[int]) -> tuple[TrialStatus, str]:
+    """Return how a trial counts, and why it failed or was disturbed.
+
+    Args:
+        trial: of any candidate.
+        counted: the ``id()`` of every trial that stands behind the run's figures.
+    """
     if trial.key.warmup:
         note = trial.failure.message if isinstance(trial, FailedTrial) else ""
         return TrialStatus.WARMUP, note
@@ -306,6 +328,18 @@ def _status(trial: Trial | FailedTrial, counted: frozenset[int]) -> tuple[TrialS
     if found is not None:
         return TrialStatus.DISTURBED, found.text
     return TrialStatus.ANSWERED, ""
+
+
+def failure_of(trial: Trial | FailedTrial) -> str:
+    """Return the stage and kind of a trial's failure; "" where it did not fail."""
+    if isinstance(trial, Trial):
+        return ""
+    return f"{trial.failure.stage.value} · {trial.failure.kind.value}"
+
+
+def trial_tags(key: TrialKey, tags: Sequence[str]) -> tuple[str, ...]:
+    """Return what a trial may be filtered by: how it was performed, then its utterance's tags."""
+    return (*(each for each in (key.condition, key.barge_in) if each), *tags)
 
 
 def trial_views(
@@ -334,7 +368,7 @@ def trial_views(
     views = []
     for row in sorted(rows, key=lambda each: (each.trial.key.order, each.trial.key.attempt)):
         trial = row.trial
-        status, note = _status(trial, counted)
+        status, note = status_of(trial, counted)
         provided = provider_facts(row, data.suite)
         views.append(
             TrialView(
@@ -344,15 +378,9 @@ def trial_views(
                 repeat=trial.key.repeat,
                 status=status,
                 values=tuple(row.value(metric) for metric in metrics),
-                tags=(
-                    *((trial.key.condition,) if trial.key.condition else ()),
-                    *((trial.key.barge_in,) if trial.key.barge_in else ()),
-                    *tags.get(trial.key.utterance, ()),
-                ),
+                tags=trial_tags(trial.key, tags.get(trial.key.utterance, ())),
                 note=note,
-                failure=f"{trial.failure.stage.value} · {trial.failure.kind.value}"
-                if isinstance(trial, FailedTrial)
-                else "",
+                failure=failure_of(trial),
                 emulated=emulated[trial.key.candidate],
                 turns=tuple(_turn(turn, row, data, falls.get(id(trial))) for turn in trial.turns),
                 facts=(*_facts(trial), *cost_line(provided)),

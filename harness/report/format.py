@@ -17,6 +17,7 @@ __all__ = [
     "Cell",
     "CellState",
     "Unit",
+    "candidate_title",
     "cell",
     "count",
     "decimal",
@@ -80,6 +81,11 @@ class Cell:
     value: float | None = None
     low: float | None = None
     high: float | None = None
+
+
+def candidate_title(name: str, *, emulated: bool) -> str:
+    """Return a candidate's name as it is shown everywhere: what is emulated says so."""
+    return f"{name} (emulated)" if emulated and "emulated" not in name.lower() else name
 
 
 def _sign(text: str) -> str:

@@ -1,7 +1,6 @@
 """What providers told of each request, and what was seen of the way to them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
 
 from harness.analysis.statistics.quantile import quantile_index
 from harness.analysis.summary.costs import cost_of
@@ -15,42 +14,15 @@ from harness.report.format import Cell, count, milliseconds, percent
 from harness.report.view import PlainTable, ProviderFact
 
 __all__ = [
-    "PROVIDED",
     "caches_table",
     "cost_line",
     "endpoints_table",
     "provider_facts",
+    "request_facts",
     "request_lines",
 ]
 
 _STAGES = (Stage.STT, Stage.LLM, Stage.TTS)
-PROVIDED: Mapping[str, type[str | int | float | bool]] = MappingProxyType(
-    {
-        "cold": bool,
-        **{
-            f"{stage.value}_{name}": kind
-            for stage in _STAGES
-            for name, kind in (
-                ("endpoint", str),
-                ("model", str),
-                ("served_by", str),
-                ("request_id", str),
-                ("reused", bool),
-                ("rtt_ms", float),
-                ("connect_ms", float),
-                ("attempts", int),
-            )
-        },
-        "llm_input_tokens": int,
-        "llm_output_tokens": int,
-        "llm_cached_tokens": int,
-        "tts_characters": int,
-        "stt_audio_s": float,
-        "tts_audio_s": float,
-        "cost": float,
-    }
-)
-"""The type of each of a trial's columns, by its name; every value may be missing."""
 _MS = 1_000_000
 
 
@@ -133,20 +105,37 @@ def provider_facts(row: Row, suite: Suite) -> tuple[ProviderFact, ...]:
 
 
 def _stage_facts(name: str, request: Request | None) -> list[ProviderFact]:
+    return [(f"{name}_{fact}", value) for fact, value in _answered(request).items()]
+
+
+def _answered(request: Request | None) -> dict[str, str | int | float | bool | None]:
+    """Return who answered a request and over what; the same names without one."""
     facts = {} if request is None else request.facts
     connection = None if request is None else request.connection
     handshake = None if connection is None else connection.rtt_ns
     path = None if connection is None else connection.path_rtt_ns
-    return [
-        (f"{name}_endpoint", _text(facts.get("endpoint"))),
-        (f"{name}_model", _text(facts.get("model"))),
-        (f"{name}_served_by", _text(facts.get("served_by"))),
-        (f"{name}_request_id", _text(facts.get("request_id"))),
-        (f"{name}_reused", None if connection is None else connection.reused),
-        (f"{name}_rtt_ms", None if path is None else path / _MS),
-        (f"{name}_connect_ms", None if handshake is None else handshake / _MS),
-        (f"{name}_attempts", None if request is None else len(request.attempts) + 1),
-    ]
+    return {
+        "endpoint": _text(facts.get("endpoint")),
+        "model": _text(facts.get("model")),
+        "served_by": _text(facts.get("served_by")),
+        "request_id": _text(facts.get("request_id")),
+        "reused": None if connection is None else connection.reused,
+        "rtt_ms": None if path is None else path / _MS,
+        "connect_ms": None if handshake is None else handshake / _MS,
+        "attempts": None if request is None else len(request.attempts) + 1,
+    }
+
+
+def request_facts(request: Request) -> dict[str, str | int | float | bool | None]:
+    """Return who answered a request, over what, and what it used: the names are of any request."""
+    tokens = tokens_of(request)
+    return {
+        **_answered(request),
+        "input_tokens": None if tokens is None else tokens.sent,
+        "output_tokens": None if tokens is None else tokens.received,
+        "cached_tokens": None if tokens is None else tokens.cached,
+        "audio_s": audio_seconds_of(request),
+    }
 
 
 def _text(value: object) -> str | None:

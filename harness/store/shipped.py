@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import harness
-
 __all__ = ["shipped_folder", "shipped_names"]
 
 
@@ -13,7 +11,7 @@ def shipped_folder(kind: str) -> Path:
     The wheel carries both as package data under ``harness/shipped``; a checkout, installed
     editable or run in place, has them at its top.
     """
-    package = Path(harness.__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     checkout = package.parent
     if (checkout / "pyproject.toml").is_file() and (checkout / kind).is_dir():
         return checkout / kind

@@ -1,27 +1,19 @@
-"""Markdown, JUnit, JSON, CSV, Parquet, traces and charts of one view."""
+"""Markdown, JUnit, JSON, traces and charts of one view."""
 
-import builtins
-import csv
-import io
 import json
-import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import ConfigurationError
 from harness.report.charts import CHARTS, draw_charts
-from harness.report.export import render_csv, render_json, trial_records, write_parquet
+from harness.report.export import render_json
 from harness.report.junit import render_junit
 from harness.report.markdown import escape_markdown, render_markdown
-from harness.report.providers import PROVIDED
 from harness.report.trace import render_trace
-from harness.report.view import TrialStatus, VerdictKind
+from harness.report.view import VerdictKind
 from tests.report.samples import HOSTILE, make_view
 
 VIEW = make_view(80, verdict=VerdictKind.FAIL)
@@ -115,59 +107,6 @@ def test_json_holds_every_trial() -> None:
     assert len(body["trials"]) == len(VIEW.trials)
     assert body["trials"][3]["response_ms"] == VIEW.trials[3].values[0]
     assert body["rows"][0]["cells"][0]["statistics"][0][0] == "p50"
-
-
-def test_csv_reads_back() -> None:
-    """The CSV has one line for each trial; what failed has an empty cell, not a zero."""
-    rows = list(csv.DictReader(io.StringIO(render_csv(VIEW), newline="")))
-    assert len(rows) == len(VIEW.trials)
-    failed = next(k for k, t in enumerate(VIEW.trials) if t.status is TrialStatus.FAILED)
-    assert rows[failed]["response_ms"] == ""
-    assert rows[failed]["failure"] == VIEW.trials[failed].failure
-    assert float(rows[2]["response_ms"]) == VIEW.trials[2].values[0]
-
-
-def test_csv_runs_no_formula() -> None:
-    """A text that a spreadsheet would run as a formula is kept from running."""
-    trials = (replace(VIEW.trials[0], note='=HYPERLINK("http://evil")'), *VIEW.trials[1:])
-    rows = list(csv.DictReader(io.StringIO(render_csv(replace(VIEW, trials=trials)), newline="")))
-    assert rows[0]["note"].startswith("'=")
-
-
-def test_parquet_reads_back(tmp_path: Path) -> None:
-    """Parquet has the same records with typed columns."""
-    pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is an extra")
-    path = tmp_path / "trials.parquet"
-    told: dict[type, str | int | float | bool] = {str: "x", int: 3, float: 1.5, bool: True}
-    provided = tuple((name, told[kind]) for name, kind in PROVIDED.items())
-    nothing = tuple((name, None) for name in PROVIDED)
-    trials = tuple(
-        replace(each, provided=provided if number else nothing)
-        for number, each in enumerate(VIEW.trials)
-    )
-    view = replace(VIEW, trials=trials)
-    write_parquet(view, path)
-    table = pq.read_table(path)
-    assert table.num_rows == len(view.trials)
-    assert str(table.schema.field("response_ms").type) == "double"
-    assert str(table.schema.field("llm_cached_tokens").type) == "int64"
-    assert table.to_pylist() == trial_records(view)
-
-
-def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without pyarrow the message says what to install and what to choose instead."""
-    real = builtins.__import__
-
-    def absent(name: str, *args: Any, **kwargs: Any) -> Any:
-        if name.startswith("pyarrow"):
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    for name in [each for each in sys.modules if each.startswith("pyarrow")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(ConfigurationError, match=r"turnbench\[parquet\].*--format csv"):
-        write_parquet(VIEW, tmp_path / "x.parquet")
 
 
 def test_trace_holds_every_bar() -> None:

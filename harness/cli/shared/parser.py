@@ -186,6 +186,11 @@ def _add_results(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     parser.add_argument(
         "--output", metavar="FILE", help="where to (default: HTML in the run's folder, else stdout)"
     )
+    parser.add_argument(
+        "--table",
+        choices=("trials", "turns", "requests", "parts", "summary"),
+        help="what --format csv or parquet writes (default: trials)",
+    )
     parser.add_argument("--trial", metavar="TRIAL", help="which one --format trace draws")
     parser.add_argument(
         "--audio", action="store_true", help="embed the replies' audio in the HTML report"

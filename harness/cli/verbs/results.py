@@ -18,7 +18,7 @@ from harness.cli.shared.run_view import report_view, view_of
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
 from harness.report.charts import CHARTS, draw_charts
-from harness.report.export import render_csv, render_json, write_parquet
+from harness.report.export import render_json
 from harness.report.format import DASH, milliseconds
 from harness.report.html import AudioClip, render_html
 from harness.report.markdown import render_markdown
@@ -157,14 +157,17 @@ def report(options: argparse.Namespace) -> int:
         path, _ = write_html(run, output, audio=options.audio, by=options.by)
         print(path)
         return 0
-    # A trace draws what the page keeps packed.
-    view = view_of(run) if chosen == "trace" else report_view(run, by=options.by)
+    if options.table is not None and chosen not in ("csv", "parquet"):
+        raise ConfigurationError("report: --table goes with --format csv or parquet")
     if chosen == "parquet":
-        path = output or run.path / "trials.parquet"
-        write_parquet(view, path)
+        from harness.frames.files import write_parquet
+        from harness.frames.tables import RunTables
+
+        path = output or run.path / f"{options.table or 'trials'}.parquet"
+        write_parquet(RunTables(run), path, options.table or "trials")
         print(path)
         return 0
-    text = _rendered(run, view, chosen, options.trial)
+    text = _rendered(run, options)
     if output is None:
         sys.stdout.write(text)
     else:
@@ -173,17 +176,22 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
-def _rendered(run: Run, view: ReportView, chosen: str, trial: str | None) -> str:
-    if chosen == "markdown":
-        return render_markdown(view)
-    if chosen == "csv":
-        return render_csv(view)
-    if chosen == "json":
-        return render_json(view)
+def _rendered(run: Run, options: argparse.Namespace) -> str:
+    if options.format == "csv":
+        from harness.frames.files import render_csv
+        from harness.frames.tables import RunTables
+
+        return render_csv(RunTables(run), options.table or "trials")
+    if options.format == "markdown":
+        return render_markdown(report_view(run, by=options.by))
+    if options.format == "json":
+        return render_json(report_view(run, by=options.by))
+    # A trace draws what the page keeps packed.
+    view = view_of(run)
     shown = {each.id: each for each in view.trials}
-    if trial not in shown:
-        raise _unknown_trial(run, str(trial), tuple(shown))
-    return render_trace(view, shown[trial])
+    if options.trial not in shown:
+        raise _unknown_trial(run, options.trial, tuple(shown))
+    return render_trace(view, shown[options.trial])
 
 
 def _unknown_trial(run: Run, name: str, known: tuple[str, ...]) -> ConfigurationError:
