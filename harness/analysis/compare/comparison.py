@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from statistics import median
+from types import MappingProxyType
 from typing import Literal, TypeVar
 
 from harness.analysis.compare.comparable import MeasuredRun, changed_metrics, differences
@@ -54,9 +55,11 @@ __all__ = [
     "MetricChange",
     "PairComparison",
     "RateFinding",
+    "compare_all",
     "compare_runs",
     "compare_within",
     "is_correct",
+    "sides_within",
 ]
 
 Finding = Literal["faster", "slower", "no detectable difference", "not comparable"]
@@ -199,6 +202,23 @@ def compare_within(
         ConfigurationError: a candidate lacks the setting, there is only one side, or the reference
             is none of them.
     """
+    sides, left_out = sides_within(run, by, reference=reference)
+    return compare_all(by, sides, metrics=metrics, left_out=left_out, confidence=confidence)
+
+
+def sides_within(
+    run: MeasuredRun, by: By, *, reference: str | None = None
+) -> tuple[tuple[tuple[Side, Side], ...], tuple[str, ...]]:
+    """Return the pairs of sides that a setting makes of a run, and the candidates in none.
+
+    Args:
+        run: the run.
+        by: what the sides are.
+        reference: as in :func:`compare_within`.
+
+    Raises:
+        ConfigurationError: as :func:`compare_within`.
+    """
     rows = main_rows(run)
     grouped: dict[str, dict[str, list[Candidate]]] = {}
     for candidate in run.suite.candidates:
@@ -242,9 +262,7 @@ def compare_within(
         raise ConfigurationError(
             f"--by {by}: no two candidates of {run.name} differ in the {by} alone"
         )
-    return _compare(
-        by, sides, metrics=metrics, refused={}, left_out=left_out, confidence=confidence
-    )
+    return tuple(sides), left_out
 
 
 def compare_runs(
@@ -295,7 +313,7 @@ def compare_runs(
         if name not in other
     )
     refused = changed_metrics(candidate, reference)
-    return _compare(
+    return compare_all(
         "run",
         sides,
         metrics=metrics,
@@ -305,15 +323,25 @@ def compare_runs(
     )
 
 
-def _compare(
+def compare_all(
     by: str,
     sides: Sequence[tuple[Side, Side]],
     *,
-    metrics: Sequence[str],
-    refused: Mapping[str, str],
-    left_out: tuple[str, ...],
-    confidence: float,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    refused: Mapping[str, str] = MappingProxyType({}),
+    left_out: tuple[str, ...] = (),
+    confidence: float = 0.95,
 ) -> Comparison:
+    """Compare pairs of sides, all of whose tests make one family.
+
+    Args:
+        by: what the sides are.
+        sides: candidate and reference of each pair.
+        metrics: which to compare, by id.
+        refused: metrics that cannot be compared, with the reason.
+        left_out: as :attr:`Comparison.left_out`.
+        confidence: of the intervals.
+    """
     pairs = [_pair(*each, metrics, refused, confidence) for each in sides]
     raw: list[float] = []
     for pair in pairs:
