@@ -11,7 +11,6 @@ from harness.analysis.statistics.pareto import pareto
 from harness.analysis.statistics.quantile import quantile_index
 from harness.analysis.summary.samples import Row, make_rows
 from harness.analysis.summary.summary import CandidateSummary, MetricSummary, RunSummary
-from harness.analysis.summary.validity import Caution
 from harness.analysis.summary.words import word_rate
 from harness.analysis.turn.attribution import Waterfall, waterfall
 from harness.analysis.turn.definitions import EVENTS, METRICS
@@ -21,6 +20,7 @@ from harness.domain.suite import Driver, Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial
 from harness.report.breakdowns import breakdown_tables
+from harness.report.cautions import caution_views
 from harness.report.comparisons import comparison_answer, comparison_notes, comparison_views
 from harness.report.decisions import standing_text
 from harness.report.details import bars_of, trial_views
@@ -46,7 +46,6 @@ from harness.report.panels import (
 from harness.report.settings import candidate_stages, definitions, settings
 from harness.report.view import (
     CandidateView,
-    CautionView,
     Curve,
     Distribution,
     HeadlineCell,
@@ -83,11 +82,6 @@ _HEADLINE = {
     ),
 }
 _DECIDING = ("response", "llm_ttft", "stt_finalize", "tts_first_byte", "wer")
-_SERIOUS = frozenset(
-    {"ended_early", "failures", "disturbed", "lateness", "drift", "wer", "other_machine"}
-)
-# More names than these are counted.
-_NAMED = 3
 # A curve of more points than pixels is no truer.
 _MOST_POINTS = 400
 
@@ -302,34 +296,6 @@ def _ranked(summary: RunSummary, metric: str) -> list[tuple[str, Statistic]]:
     return sorted(found, key=place)
 
 
-def _cautions(found: Sequence[Caution], candidates: int) -> tuple[CautionView, ...]:
-    """Return the cautions; what is said of several candidates in the same words is said once."""
-    grouped: dict[tuple[str, str, str], list[str]] = {}
-    for each in found:
-        text = each.text.rstrip(".")
-        whose = [] if each.candidate is None else [each.candidate]
-        if whose and text.startswith(f"{each.candidate}: "):
-            text = text.removeprefix(f"{each.candidate}: ")
-        elif whose:
-            # The name stands within the sentence.
-            whose = [""]
-        grouped.setdefault((each.code, text, each.advice.rstrip(".")), []).extend(whose)
-    views = []
-    for (code, text, advice), names in grouped.items():
-        if not names:
-            title = text[:1].upper() + text[1:]
-        elif names == [""]:
-            # A candidate's name keeps its own spelling.
-            title = text
-        elif len(names) == candidates > _NAMED:
-            title = f"All {candidates} candidates: {text}"
-        else:
-            title = f"{', '.join(names)}: {text}"
-        said = f"{advice[:1].upper()}{advice[1:]}."
-        views.append(CautionView(title=title, advice=said, serious=code in _SERIOUS))
-    return tuple(views)
-
-
 def _subtitle(data: RunData, counted: int) -> tuple[str, ...]:
     heard = len({trial.key.utterance for trial in data.trials})
     datasets = ", ".join(
@@ -424,7 +390,9 @@ def _build(data: RunData) -> ReportView:
         support=tuple(support),
         emulated=EMULATED if any(emulated.values()) else "",
         verdict=data.verdict,
-        cautions=_cautions([each for each in data.cautions if each.code != "emulated"], len(names)),
+        cautions=caution_views(
+            [each for each in data.cautions if each.code != "emulated"], len(names)
+        ),
         candidates=tuple(
             CandidateView(
                 name=candidate_title(name, emulated=emulated[name]),
