@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.analysis.compare.comparable import MeasuredRun
 from harness.analysis.compare.comparison import Comparison, compare_within
+from harness.analysis.compare.grid import GridComparison, compare_grid
 from harness.analysis.compare.standings import contenders, leading_latency
 from harness.analysis.statistics.estimate import Estimate, Statistic, TimedOut
 from harness.analysis.statistics.pareto import pareto
@@ -35,6 +36,7 @@ from harness.report.format import (
     missing,
     plural,
 )
+from harness.report.grid import grid_answer, grid_matrix
 from harness.report.inputs import RunData
 from harness.report.panels import (
     all_metrics,
@@ -364,17 +366,23 @@ def _build(data: RunData) -> ReportView:
         selections,
         falls,
     )
-    comparison = data.comparison
+    planned = sum(each.planned for each in summary.candidates.values())
+    comparison, matrix, apart = data.comparison, None, None
     if comparison is None:
         comparison = _compared(data)
-        order = _ranked(summary, deciding)
-        answer, support = headline_answer(comparison, order, emulated_metrics, deciding)
+        grid = None if comparison is None else _factors(data)
+        if grid is None:
+            order = _ranked(summary, deciding)
+            answer, support = headline_answer(comparison, order, emulated_metrics, deciding)
+        else:
+            comparison, apart = grid.comparison, comparison
+            answer, support = grid_answer(grid, deciding, planned)
+            matrix = grid_matrix(grid, summary, deciding)
     else:
         answer, carried = comparison_answer(comparison)
         support = list(carried)
     where = describe_time(waterfalls, names)
     failed = sum(each.failed for each in summary.candidates.values())
-    planned = sum(each.planned for each in summary.candidates.values())
     if where:
         support.insert(min(1, len(support)), where)
     if failed:
@@ -423,6 +431,9 @@ def _build(data: RunData) -> ReportView:
         distributions=distributions,
         comparisons=() if comparison is None else comparison_views(comparison, leading=deciding),
         comparison_notes=() if comparison is None else comparison_notes(comparison),
+        matrix=matrix,
+        pairs=() if apart is None else comparison_views(apart, leading=deciding),
+        pair_notes=() if apart is None else comparison_notes(apart),
         pareto=_pareto(names, summary),
         word_errors=word_error_rows(counted, indices),
         word_error_totals=word_error_totals(summary),
@@ -455,10 +466,18 @@ def _compared(data: RunData) -> Comparison | None:
     performed = {trial.key.candidate for trial in data.trials if not trial.key.warmup}
     if len(performed) < 2:
         return None
-    run = MeasuredRun(
+    return compare_within(_measured(data), confidence=data.summary.confidence)
+
+
+def _factors(data: RunData) -> GridComparison | None:
+    """Return what the parts of a grid do; None where the candidates make none."""
+    return compare_grid(_measured(data), confidence=data.summary.confidence)
+
+
+def _measured(data: RunData) -> MeasuredRun:
+    return MeasuredRun(
         name=data.run, suite=data.suite, utterances=data.utterances, trials=data.trials
     )
-    return compare_within(run, confidence=data.summary.confidence)
 
 
 def _voice(data: RunData, name: str) -> str:

@@ -26,11 +26,13 @@ __all__ = [
     "between",
     "describe_time",
     "detectable_text",
+    "evidence",
     "finding_text",
     "headline_answer",
     "name_of",
     "p_text",
     "proviso",
+    "seen_text",
     "statement_of",
     "title_of",
     "typical_of",
@@ -98,7 +100,7 @@ def detectable_text(metric: str, change: Change | RateChange) -> str:
     return f"{percent(change.detectable_ratio - 1, 0)} {more}"
 
 
-def _seen(metric: str, change: Change | RateChange) -> str:
+def seen_text(metric: str, change: Change | RateChange) -> str:
     """Return what an undetected difference leaves open, as the end of a sentence."""
     if isinstance(change, Change) and change.deviation == 0.0:
         return "the two sides show no spread to tell one by"
@@ -131,7 +133,7 @@ def statement_of(pair: PairComparison, found: MetricChange | RateFinding, label:
         what = _inside(title).removesuffix(", typical")
         return (
             f"No detectable difference in {what} between {mine} and {theirs}: "
-            f"{_seen(metric, found.change)}."
+            f"{seen_text(metric, found.change)}."
         )
     best, worst = (mine, theirs) if found.finding == "faster" else (theirs, mine)
     if isinstance(found, RateFinding):
@@ -241,6 +243,52 @@ def _shares(found: Sequence[tuple[float, str]]) -> str:
     return f"{around} of the median turn of {len(found)} candidates"
 
 
+def evidence(pair: PairComparison, leading: MetricChange, family: int) -> str:
+    """Return the figures of a pair's leading change in a sentence; "" where it has none.
+
+    Args:
+        pair: the two sides.
+        leading: the change that decides.
+        family: how many tests p is corrected over.
+    """
+    if isinstance(leading.change, Unsupported) or leading.p is None:
+        return ""
+    difference = leading.change.difference
+    if not isinstance(difference, Estimate):
+        return ""
+    unit = Unit(METRICS[leading.metric].unit)
+    around = interval(difference.low, difference.high, unit, difference.point)
+    relative = ""
+    if isinstance(leading.change.ratio, Estimate):
+        relative = f", a ratio of {decimal(leading.change.ratio.point, 2)}"
+    return (
+        f"{METRICS[leading.metric].title}, {pair.candidate} against {pair.reference}: "
+        f"{cell(difference, unit, signed=True).text} "
+        f"({percent(difference.confidence, 0)} interval {around}){relative}, p "
+        f"{_equals(p_text(leading.p))} over {leading.change.utterances} recordings that both "
+        f"heard, corrected over {family} tests."
+    )
+
+
+def _medians_apart(leading: MetricChange, medians: Sequence[Statistic]) -> str:
+    """Explain the table's medians, "" where they lie as far apart as the answer says."""
+    change = leading.change
+    points = [each.point for each in medians if isinstance(each, Estimate)]
+    if isinstance(change, Unsupported) or not isinstance(change.difference, Estimate):
+        return ""
+    if len(points) != 2 or leading.reciprocal:
+        return ""
+    unit = Unit(METRICS[leading.metric].unit)
+    apart = quantity(abs(points[0] - points[1]), unit)
+    typical = quantity(abs(change.difference.point), unit)
+    if apart == typical:
+        return ""
+    return (
+        f"The medians in the table lie {apart} apart: each is of all answers of its candidate. "
+        f"{typical} is the typical difference between two answers to the same recording."
+    )
+
+
 def headline_answer(
     comparison: Comparison | None,
     order: Sequence[tuple[str, Statistic]],
@@ -293,21 +341,11 @@ def headline_answer(
         sentence = f"No detectable difference between {name} and "
         sentence += f"{name_of(second, metric in emulated[second])}."
     support = [aside] if aside else []
-    difference = leading.change.difference
-    if isinstance(difference, Estimate) and leading.p is not None:
-        around = interval(difference.low, difference.high, unit, difference.point)
-        shown = cell(difference, unit, signed=True)
-        relative = ""
-        if isinstance(leading.change.ratio, Estimate):
-            relative = f", a ratio of {decimal(leading.change.ratio.point, 2)}"
-        support.append(
-            f"{title}, {pair.candidate} against {pair.reference}: {shown.text} "
-            f"({percent(difference.confidence, 0)} interval {around}){relative}, p "
-            f"{_equals(p_text(leading.p))} over {leading.change.utterances} recordings that both "
-            f"heard, corrected over {comparison.family} tests."
-        )
+    medians = [each for other, each in order if other in (best, second)]
+    lines = (evidence(pair, leading, comparison.family), _medians_apart(leading, medians))
+    support += [line for line in lines if line]
     if not detected:
-        seen = _seen(metric, leading.change)
+        seen = seen_text(metric, leading.change)
         support.append(f"{seen[:1].upper()}{seen[1:]}.")
     if len(order) > 2:
         others = ", ".join(each for each, _ in order if each not in (best, second))

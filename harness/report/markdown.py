@@ -127,6 +127,7 @@ def render_markdown(view: ReportView, *, link: str = "") -> str:
     lines += [f"**{escape_markdown(view.answer)}**", ""]
     lines += [f"- {escape_markdown(line)}" for line in view.support]
     lines += [""] if view.support else []
+    lines += [] if view.matrix is None else _plain(view.matrix)
     lines += _headline(view)
     lines += _time(view)
     if view.comparisons:

@@ -539,6 +539,9 @@ class ReportView:
         confidence: coverage of the intervals, as text.
         extra: further tables (composition, what-if), each complete.
         breakdowns: the trials split by condition, language or route.
+        matrix: of a grid the leading metric's medians; None of every other suite.
+        pairs: of a grid its candidates one by one, as ``comparisons`` holds its factors.
+        pair_notes: as ``comparison_notes``.
         packed: the details of the trials as the page holds them, so many to a piece; where it is
             given, the trials themselves carry no turns.
     """
@@ -573,3 +576,6 @@ class ReportView:
     breakdowns: tuple[PlainTable, ...] = ()
     comparison_notes: tuple[str, ...] = ()
     packed: tuple[str, ...] = ()
+    matrix: PlainTable | None = None
+    pairs: tuple[ComparisonView, ...] = ()
+    pair_notes: tuple[str, ...] = ()

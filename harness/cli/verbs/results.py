@@ -52,6 +52,9 @@ def print_view(view: ReportView) -> None:
     out.print()
     out.print(answer(view))
     out.print()
+    if view.matrix is not None:
+        out.print(plain_table(view.matrix))
+        out.print()
     out.print(headline_table(view))
     out.print()
     if view.waterfalls:
