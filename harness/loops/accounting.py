@@ -1,0 +1,143 @@
+"""An event loop that knows whose processor time it spends.
+
+Each callback runs in a context, and a context has an owner: the agent under test, the gateway that
+stands in for its providers, or the harness. The loop adds the thread's processor time of every
+callback to its owner's account. Contexts are inherited, so whatever an agent starts is the agent's.
+"""
+
+import asyncio
+import heapq
+import threading
+import time
+from asyncio import events
+from collections.abc import Callable
+from contextvars import Context, ContextVar, copy_context
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["OWNER", "AccountedHandle", "AccountedLoop", "AccountedTimer", "Owner", "context_of"]
+
+_cpu_ns = time.thread_time_ns
+
+
+class Owner(StrEnum):
+    """Whose code runs."""
+
+    HARNESS = "harness"
+    AGENT = "agent"
+    GATEWAY = "gateway"
+
+
+OWNER: ContextVar[Owner] = ContextVar("turnbench_owner", default=Owner.HARNESS)
+
+
+def context_of(owner: Owner) -> Context:
+    """Return a copy of the present context in which all that is started belongs to an owner."""
+    context = copy_context()
+    context.run(OWNER.set, owner)
+    return context
+
+
+class Accounts:
+    """Processor time in nanoseconds by owner, added to by the loop's thread and by others."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._elsewhere: dict[Owner, int] = dict.fromkeys(Owner, 0)
+        self._here: dict[Owner, int] = dict.fromkeys(Owner, 0)
+        self._running: Owner | None = None
+        self._since_ns = 0
+
+    def run(self, owner: Owner, work: Callable[[], None]) -> None:
+        """Do a callback's work in the loop's thread, at an owner's expense."""
+        before = _cpu_ns()
+        self._running, self._since_ns = owner, before
+        try:
+            work()
+        finally:
+            self._running = None
+            self._here[owner] += _cpu_ns() - before
+
+    def add(self, owner: Owner, spent_ns: int) -> None:
+        """Add what another thread has spent for an owner."""
+        with self._lock:
+            self._elsewhere[owner] += spent_ns
+
+    def spent_ns(self, owner: Owner) -> int:
+        """Return what an owner has spent up to now; asked by the loop's thread."""
+        running = _cpu_ns() - self._since_ns if self._running is owner else 0
+        return self._here[owner] + self._elsewhere[owner] + running
+
+
+class AccountedHandle(events.Handle):
+    """A callback whose processor time is put to its owner's account."""
+
+    __slots__ = ()
+
+    _context: Context
+    _loop: "AccountedLoop"
+
+    def _run(self) -> None:
+        self._loop.accounts.run(self._context.get(OWNER, Owner.HARNESS), super()._run)
+
+
+class AccountedTimer(events.TimerHandle):
+    """The same for a callback that is due later; of one instant, the first made is the first run.
+
+    Attributes:
+        order: how many timers were made before.
+    """
+
+    __slots__ = ("order",)
+
+    _context: Context
+    _loop: "AccountedLoop"
+    _when: float
+    order: int
+
+    def _run(self) -> None:
+        self._loop.accounts.run(self._context.get(OWNER, Owner.HARNESS), super()._run)
+
+    def __lt__(self, other: Any) -> bool:
+        return (self._when, self.order) < (other._when, other.order)
+
+    __hash__ = events.TimerHandle.__hash__
+
+
+class AccountedLoop(asyncio.SelectorEventLoop):
+    """A selector loop that keeps accounts.
+
+    Attributes:
+        accounts: who spent how much.
+    """
+
+    _ready: Any
+    _scheduled: list[AccountedTimer]
+
+    def __init__(self, selector: Any = None) -> None:
+        self.accounts = Accounts()
+        self._timers = 0
+        super().__init__(selector)
+
+    def _call_soon(
+        self, callback: Callable[..., object], args: Any, context: Context | None
+    ) -> AccountedHandle:
+        handle = AccountedHandle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_at(  # type: ignore[override]
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> AccountedTimer:
+        """Arrange for a callback at an instant of the loop's clock."""
+        self._check_closed()  # type: ignore[attr-defined]
+        timer = AccountedTimer(when, callback, args, self, context)
+        timer.order = self._timers
+        self._timers += 1
+        heapq.heappush(self._scheduled, timer)
+        timer._scheduled = True  # type: ignore[attr-defined]  # noqa: SLF001
+        return timer

@@ -1,0 +1,150 @@
+"""Threads that a virtual loop counts: who is at work, and who waits for the loop.
+
+A thread that code of the loop starts, and every function given to a pool of threads, is counted
+from that moment on: the clock stands. Where such a thread waits for a condition (a queue, an event,
+a future, a decoder's buffer), it waits for somebody else; the clock may move again, until it is
+notified. Time-outs of such waits pass on the loop's clock.
+"""
+
+import concurrent.futures.thread as pools
+import threading
+from _thread import allocate_lock
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from harness.loops.outside import Counted, Token, Worker, counted
+from harness.loops.virtual import running_virtual_loop
+
+__all__ = ["install"]
+
+_waiting: dict[Any, Worker] = {}
+"""Who waits, by the lock that its condition keeps for it."""
+_books = threading.Lock()
+"""Held while a wait is noted as begun or over, so that no notice falls between the two."""
+
+
+def install() -> None:
+    """Let virtual loops count the threads that their code starts; once a process."""
+    if getattr(threading, "_turnbench", False):
+        return
+    threading._turnbench = True  # type: ignore[attr-defined]  # noqa: SLF001
+    condition: Any = threading.Condition
+    condition.wait = _wait(condition.wait)
+    condition.notify = _notify(condition.notify)
+    thread: Any = threading.Thread
+    thread.start = _start(thread.start)
+    pool: Any = ThreadPoolExecutor
+    pool.submit = _submit(pool.submit)
+
+
+def _wait(real: Callable[..., bool]) -> Callable[..., bool]:
+    def wait(self: Any, timeout: float | None = None) -> bool:
+        worker = counted()
+        if worker is None or (timeout is not None and timeout <= 0):
+            return real(self, timeout)
+        if not self._is_owned():
+            raise RuntimeError("cannot wait on un-acquired lock")
+        waiter = allocate_lock()
+        waiter.acquire()
+        self._waiters.append(waiter)
+        _waiting[waiter] = worker
+        came = True
+
+        def give_up() -> None:
+            nonlocal came
+            # On the loop: the thread is notified already, or it is woken without.
+            with _books:
+                if _waiting.pop(waiter, None) is None:
+                    return
+                came = False
+                worker.token.busy()
+            waiter.release()
+
+        if timeout is not None:
+            # Idle only when the loop has the time-out in its books.
+            worker.loop.call_soon_threadsafe(_arm, waiter, worker, timeout, give_up)
+        saved = self._release_save()
+        try:
+            if timeout is None:
+                _rest(waiter, worker)
+            waiter.acquire()
+        finally:
+            self._acquire_restore(saved)
+            _waiting.pop(waiter, None)
+            if not came and waiter in self._waiters:
+                self._waiters.remove(waiter)
+        return came
+
+    return wait
+
+
+def _rest(waiter: Any, worker: Worker) -> None:
+    """Let the clock move, unless the thread has been notified meanwhile."""
+    with _books:
+        if waiter in _waiting:
+            worker.token.idle()
+
+
+def _arm(waiter: Any, worker: Worker, timeout: float, give_up: Callable[[], None]) -> None:
+    worker.loop.call_later(timeout, give_up)
+    _rest(waiter, worker)
+
+
+def _notify(real: Callable[..., None]) -> Callable[..., None]:
+    def notify(self: Any, n: int = 1) -> None:
+        for waiter in tuple(self._waiters)[:n]:
+            with _books:
+                worker = _waiting.pop(waiter, None)
+                if worker is not None:
+                    # Before it wakes: the clock stands from here on.
+                    worker.token.busy()
+        real(self, n)
+
+    return notify
+
+
+def _start(real: Callable[..., None]) -> Callable[..., None]:
+    def start(self: Any) -> None:
+        loop = running_virtual_loop()
+        # A pool's own threads idle between functions; these are counted one by one.
+        if loop is None or getattr(self, "_target", None) is pools._worker:  # noqa: SLF001
+            real(self)
+            return
+        token = Token(loop.outside, f"the thread {self.name}")
+        run = Counted(loop, token, self.run)
+
+        def counted_run() -> None:
+            try:
+                run()
+            finally:
+                token.end()
+
+        self.run = counted_run
+        try:
+            real(self)
+        except BaseException:
+            token.end()
+            raise
+
+    return start
+
+
+def _submit(real: Callable[..., "Future[Any]"]) -> Callable[..., "Future[Any]"]:
+    def submit(
+        self: Any, function: Callable[..., Any], /, *args: Any, **named: Any
+    ) -> "Future[Any]":
+        loop = running_virtual_loop()
+        if loop is None or isinstance(function, Counted):
+            return real(self, function, *args, **named)
+        name = getattr(function, "__qualname__", None) or repr(function)
+        token = Token(loop.outside, f"the thread of {name}")
+        try:
+            future = real(self, Counted(loop, token, function), *args, **named)
+        except BaseException:
+            token.end()
+            raise
+        future.add_done_callback(lambda _: token.end())
+        return future
+
+    return submit
