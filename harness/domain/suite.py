@@ -21,6 +21,7 @@ __all__ = [
     "Budget",
     "BudgetKind",
     "Candidate",
+    "Clock",
     "DatasetChoice",
     "Driver",
     "GatewayOptions",
@@ -52,6 +53,15 @@ class Via(StrEnum):
 
     GATEWAY = "gateway"
     LIVE = "live"
+
+
+class Clock(StrEnum):
+    """On which clock trials are performed."""
+
+    REAL = "real"
+    """time passes"""
+    VIRTUAL = "virtual"
+    """time stands still while anything works, and jumps when all is idle; via the gateway alone"""
 
 
 class TurnDetection(StrEnum):
@@ -350,7 +360,8 @@ class Suite:
         repeats: performances of each utterance by each candidate.
         warmups: labelled trials of each candidate before the measured ones.
         seed: of the order of trials; None draws one and stores it.
-        concurrency: trials at once.
+        concurrency: trials at once, each in a process of its own.
+        clock: on which trials are performed; the real one for a live suite.
         frame_ms: length of an audio frame.
         trailing: what follows the recording: "silence" or "room".
         stage_texts: for the stage driver's TTS; empty takes the shipped texts.
@@ -376,6 +387,7 @@ class Suite:
     warmups: int = 1
     seed: int | None = None
     concurrency: int = 1
+    clock: Clock = Clock.REAL
     frame_ms: int = 20
     trailing: str = "silence"
     stage_texts: tuple[str, ...] = ()

@@ -10,15 +10,17 @@ import gc
 import json
 import pkgutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, Self
 
 from aiohttp import web
 
 from harness.errors import ConfigurationError
 from harness.gateway.calls.config import GatewayConfig
-from harness.gateway.calls.context import Gateway, Refusal, error_body
+from harness.gateway.calls.context import Gateway, Refusal, Trial, error_body
 from harness.gateway.calls.route import Route
 from harness.gateway.calls.truth import TruthEvent, TruthLog
 from harness.gateway.engines.oracle import Oracle
@@ -27,15 +29,18 @@ from harness.gateway.engines.synthesiser import Synthesiser
 from harness.gateway.engines.utterances import read_utterances
 from harness.gateway.engines.worker import Worker
 from harness.gateway.profiles.files import read_profiles
-from harness.gateway.profiles.profiles import PROFILES
+from harness.gateway.profiles.profiles import PROFILES, Profile
 from harness.gateway.protocols.inference.chat import stamp_quota
 from harness.pacing import Pacer
 
-__all__ = ["build_app", "routes"]
+__all__ = ["TRIAL_PATH", "Engines", "build_app", "routes"]
 
 _MAX_BODY = 64 * 1024 * 1024
+TRIAL_PATH = "/turnbench/trial"
+"""Where a run tells which trial comes next: ``{"name": …, "id": …}``."""
 
 
+@cache
 def routes(package: str = "harness.gateway.protocols") -> tuple[Route, ...]:
     """Return every path of every protocol, as the modules of a package and its folders list them.
 
@@ -112,22 +117,91 @@ async def _as_json(
         )
 
 
-def build_app(config: GatewayConfig) -> web.Application:
-    """Return the application; its engines start and stop with it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engines:
+    """What stands behind the protocols, and outlives a gateway.
+
+    Attributes:
+        profiles: every profile by name, the user's included.
+        synthesiser: speaks.
+        pool: the embedded recogniser's workers; None where pocketsphinx is not wanted or installed.
+        oracle: knows the utterances.
+    """
+
+    profiles: Mapping[str, Profile]
+    synthesiser: Synthesiser
+    pool: RecogniserPool | None
+    oracle: Oracle
+
+    @classmethod
+    def of(
+        cls,
+        config: GatewayConfig,
+        *,
+        worker: type[Worker] = Worker,
+        recogniser: Callable[[str], Worker] | None = None,
+    ) -> Self:
+        """Return the engines that a configuration names; nothing is started yet.
+
+        Args:
+            config: the configuration.
+            worker: makes the worker processes.
+            recogniser: makes those of the embedded recogniser, where they differ.
+
+        Raises:
+            ConfigurationError: a file that the configuration names is not what it should be.
+        """
+        profiles = PROFILES if config.profiles is None else read_profiles(config.profiles, PROFILES)
+        if config.default_profile not in profiles:
+            raise ConfigurationError(f"--default-profile: no profile {config.default_profile!r}")
+        utterances = () if config.utterances is None else read_utterances(config.utterances)
+        finder = None
+        if utterances:
+            finder = worker("harness.gateway.engines.oracle_worker", str(config.utterances))
+        pool = None
+        if config.recogniser != "oracle" and embedded_recogniser_exists():
+            pool = RecogniserPool(config.recogniser_workers, worker=recogniser or worker)
+        return cls(
+            profiles=profiles,
+            synthesiser=Synthesiser(allow_espeak=config.espeak, worker=worker),
+            pool=pool,
+            oracle=Oracle(utterances, finder),
+        )
+
+    async def start(self) -> None:
+        """Start the workers and wait until they are ready."""
+        await asyncio.gather(
+            self.synthesiser.start(),
+            self.oracle.start(),
+            *(() if self.pool is None else (self.pool.start(),)),
+        )
+
+    async def stop(self) -> None:
+        """End the workers."""
+        await asyncio.gather(
+            self.synthesiser.stop(),
+            self.oracle.stop(),
+            *(() if self.pool is None else (self.pool.stop(),)),
+        )
+
+
+def build_app(
+    config: GatewayConfig, engines: Engines | None = None, trial: Trial | None = None
+) -> web.Application:
+    """Return the application.
+
+    Args:
+        config: its settings.
+        engines: what stands behind it and is not its own, with ``trial``, the one trial that it is
+            for; without them its engines start and stop with it.
+        trial: see there.
 
     Raises:
         ConfigurationError: a file that the configuration names, or one of this package's, is not
             what it should be.
     """
     served = routes()
-    profiles = PROFILES if config.profiles is None else read_profiles(config.profiles, PROFILES)
-    if config.default_profile not in profiles:
-        raise ConfigurationError(f"--default-profile: no profile {config.default_profile!r}")
-    utterances = () if config.utterances is None else read_utterances(config.utterances)
-    oracle_worker = None
-    if utterances:
-        oracle_worker = Worker("harness.gateway.engines.oracle_worker", str(config.utterances))
-    wants_embedded = config.recogniser != "oracle" and embedded_recogniser_exists()
+    behind = Engines.of(config) if engines is None else engines
     running: list[Gateway] = []
     app = web.Application(client_max_size=_MAX_BODY, middlewares=[_as_json])
 
@@ -135,51 +209,53 @@ def build_app(config: GatewayConfig) -> web.Application:
         del app
         gateway = Gateway(
             config=config,
-            profiles=profiles,
+            profiles=behind.profiles,
             truth=TruthLog(config.truth),
             pacer=Pacer(),
-            synthesiser=Synthesiser(allow_espeak=config.espeak),
-            pool=RecogniserPool(config.recogniser_workers) if wants_embedded else None,
-            oracle=Oracle(utterances, oracle_worker),
+            synthesiser=behind.synthesiser,
+            pool=behind.pool,
+            oracle=behind.oracle,
         )
-        pool = gateway.pool
+        if trial is not None:
+            gateway.begin_trial(trial)
         try:
-            await asyncio.gather(
-                gateway.synthesiser.start(),
-                gateway.oracle.start(),
-                *(() if pool is None else (pool.start(),)),
-            )
-            gateway.truth.start()
-            gateway.truth.add(
-                TruthEvent(
-                    t_ns=time.perf_counter_ns(),
-                    event="gateway_started",
-                    detail=json.dumps(_health(gateway)),
+            if engines is None:
+                await behind.start()
+                gateway.truth.start()
+                gateway.truth.add(
+                    TruthEvent(
+                        t_ns=time.perf_counter_ns(),
+                        event="gateway_started",
+                        detail=json.dumps(_health(gateway)),
+                    )
                 )
-            )
+                # What is loaded now stays: the collector need not walk it while requests are timed.
+                gc.collect()
+                gc.freeze()
             running.append(gateway)
-            # What is loaded now stays: the collector need not walk it while requests are timed.
-            gc.collect()
-            gc.freeze()
             yield
         finally:
             running.clear()
             await gateway.truth.stop()
             gateway.pacer.close()
-            await asyncio.gather(
-                gateway.synthesiser.stop(),
-                gateway.oracle.stop(),
-                *(() if pool is None else (pool.stop(),)),
-            )
+            if engines is None:
+                await behind.stop()
 
     async def health(request: web.Request) -> web.Response:
         del request
         return web.Response(text=json.dumps(_health(running[0])), content_type="application/json")
 
+    async def begin_trial(gateway: Gateway, request: web.Request) -> web.Response:
+        told = await request.json()
+        gateway.begin_trial(Trial(name=str(told["name"]), id=str(told["id"])))
+        return web.Response()
+
     app.cleanup_ctx.append(life)
     app.on_response_prepare.append(stamp_quota)
     app.router.add_get("/", health)
     app.router.add_get("/healthz", health)
+    own = Route(method="POST", path=TRIAL_PATH, handler=begin_trial)
+    app.router.add_post(TRIAL_PATH, _endpoint(lambda: running[0], own))
     for route in served:
         answer = _endpoint(lambda: running[0], route)
         app.router.add_route(route.method, route.path, answer)

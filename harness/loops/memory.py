@@ -17,7 +17,7 @@ from typing import Any
 
 from harness.loops.errors import out_of_reach
 
-__all__ = ["Dialled", "MemoryTransport", "Switchboard"]
+__all__ = ["MemoryTransport", "Switchboard"]
 
 _HIGH_WATER = 64 * 1024
 
@@ -261,20 +261,6 @@ class MemoryTransport(asyncio.Transport):
         return self._protocol
 
 
-class Dialled:
-    """Stands for a socket that a client library connects by itself before it asks the loop.
-
-    Args:
-        address: host and port.
-    """
-
-    def __init__(self, address: tuple[str, int]) -> None:
-        self.address = address
-
-    def close(self) -> None:
-        """Do nothing: there is no socket yet."""
-
-
 class Switchboard:
     """Who listens where on one loop.
 
@@ -290,6 +276,10 @@ class Switchboard:
     def listen(self, host: str, port: int, factory: Callable[[], Any], context: Context) -> None:
         """Let a server's protocols answer at an address, in a context of the server's."""
         self._listening[host, port] = (factory, context)
+
+    def has(self, host: str, port: int) -> bool:
+        """Return whether somebody listens at an address."""
+        return (host, port) in self._listening
 
     def connect(self, factory: Callable[[], Any], host: str, port: int) -> tuple[Any, Any]:
         """Connect to an address; return the client's transport and protocol.

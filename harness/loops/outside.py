@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Counted", "Outside", "Token", "Worker", "counted"]
+__all__ = ["Counted", "Outside", "Token", "Worker", "count_submitted", "counted"]
 
 
 class Token:
@@ -111,3 +111,34 @@ class Counted:
             return self._function(*args, **named)
         finally:
             _THREAD.worker = before
+
+
+def count_submitted(
+    loop: Any, submit: Callable[..., Any], function: Callable[..., Any], *args: Any, **named: Any
+) -> Any:
+    """Give a function to a pool; it is busy until all who wait for its future have been told.
+
+    Args:
+        loop: who counts; has an ``outside``.
+        submit: the pool's own method.
+        function: what is to be done.
+        args: its positional arguments.
+        named: its named arguments.
+    """
+    name = getattr(function, "__qualname__", None) or repr(function)
+    token = Token(loop.outside, f"the thread of {name}")
+    try:
+        future = submit(Counted(loop, token, function), *args, **named)
+    except BaseException:
+        token.end()
+        raise
+    tell = future._invoke_callbacks  # noqa: SLF001  (its callbacks come in the order of adding)
+
+    def told() -> None:
+        tell()
+        token.end()
+
+    future._invoke_callbacks = told  # noqa: SLF001
+    if future.done():
+        token.end()
+    return future

@@ -11,9 +11,10 @@ import threading
 from _thread import allocate_lock
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
-from harness.loops.outside import Counted, Token, Worker, counted
+from harness.loops.outside import Counted, Token, Worker, count_submitted, counted
 from harness.loops.virtual import running_virtual_loop
 
 __all__ = ["install"]
@@ -137,14 +138,9 @@ def _submit(real: Callable[..., "Future[Any]"]) -> Callable[..., "Future[Any]"]:
         loop = running_virtual_loop()
         if loop is None or isinstance(function, Counted):
             return real(self, function, *args, **named)
-        name = getattr(function, "__qualname__", None) or repr(function)
-        token = Token(loop.outside, f"the thread of {name}")
-        try:
-            future = real(self, Counted(loop, token, function), *args, **named)
-        except BaseException:
-            token.end()
-            raise
-        future.add_done_callback(lambda _: token.end())
-        return future
+        counted_future: Future[Any] = count_submitted(
+            loop, partial(real, self), function, *args, **named
+        )
+        return counted_future
 
     return submit

@@ -17,13 +17,15 @@ import threading
 import time
 from asyncio import _get_running_loop, transports
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from harness.loops.accounting import AccountedHandle, AccountedLoop, AccountedTimer
 from harness.loops.errors import DeadlockError, EndlessError, out_of_reach
-from harness.loops.memory import Dialled, Switchboard
-from harness.loops.outside import Counted, Outside, Token, counted
+from harness.loops.memory import Switchboard
+from harness.loops.outside import Outside, Token, count_submitted, counted
 
 __all__ = ["VirtualLoop", "running_virtual_loop"]
 
@@ -110,8 +112,10 @@ class VirtualLoop(AccountedLoop):
         self.patience_ns = round(patience_s * NANOSECONDS)
         self.outside = Outside(self._wake)
         self.switchboard = Switchboard(self)
+        self._dialled: WeakKeyDictionary[Any, tuple[str, int]] = WeakKeyDictionary()
         self.uncounted: str | None = None
         self.idle: list[tuple[int, int]] = []
+        self._default_executor: Any = None
         self._looks = 0
         self._instant_ns = start_ns
         self._instant_since_ns = _real_ns()
@@ -195,25 +199,25 @@ class VirtualLoop(AccountedLoop):
         self, executor: Any, func: Callable[..., Any], *args: Any
     ) -> Any:
         """Run a function in a thread; the clock stands until its result has arrived here."""
-        name = getattr(func, "__qualname__", None) or repr(func)
-        token = Token(self.outside, f"the thread of {name}")
-        try:
-            future = super().run_in_executor(executor, Counted(self, token, func), *args)
-        except BaseException:
-            token.end()
-            raise
-        future.add_done_callback(lambda _: token.end())
-        return future
+        pool: Any = _Submitting(self, executor)
+        return super().run_in_executor(pool, func, *args)
+
+    def submit(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
+        """Give a function to a pool of threads and count it until it has told its result."""
+        if executor is None:
+            executor = self._default_executor
+        if executor is None:
+            executor = self._default_executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
+        return count_submitted(self, executor.submit, func, *args)
 
     async def create_connection(self, protocol_factory: Any, *args: Any, **named: Any) -> Any:
         """Connect in memory to what listens there; the world outside is out of reach."""
         sock = named.get("sock")
         host = named.get("host", args[0] if args else None)
         port = named.get("port", args[1] if len(args) > 1 else None)
-        if isinstance(sock, Dialled):
-            host, port = sock.address
-        elif sock is not None:
-            host, port = sock.getpeername()[:2]
+        if sock is not None:
+            host, port = self._dialled.pop(sock, None) or sock.getpeername()[:2]
+            sock.close()
         ends = self.switchboard.connect(protocol_factory, str(host), int(port or 0))
         made = self.create_future()
         # After both protocols have heard of the connection.
@@ -221,9 +225,12 @@ class VirtualLoop(AccountedLoop):
         await made
         return ends
 
-    async def sock_connect(self, sock: Any, address: Any) -> None:  # noqa: ARG002
-        """Refuse: sockets lead to the world outside."""
-        raise out_of_reach(str(address[0]), int(address[1]))
+    async def sock_connect(self, sock: Any, address: Any) -> None:
+        """Note where a client's own socket is to lead; it is connected when it is handed over."""
+        host, port = str(address[0]), int(address[1])
+        if not self.switchboard.has(host, port):
+            raise out_of_reach(host, port)
+        self._dialled[sock] = (host, port)
 
     async def subprocess_exec(self, protocol_factory: Any, *args: Any, **named: Any) -> Any:
         """Start a process; the clock stands until it has ended."""
@@ -240,6 +247,22 @@ class VirtualLoop(AccountedLoop):
 
 async def _ended(transport: transports.SubprocessTransport) -> None:
     await transport._wait()  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+class _Submitting:
+    """A pool of threads whose functions a loop counts.
+
+    Args:
+        loop: the loop.
+        executor: the pool; None for the loop's own.
+    """
+
+    def __init__(self, loop: VirtualLoop, executor: Any) -> None:
+        self._loop = loop
+        self._executor = executor
+
+    def submit(self, func: Callable[..., Any], *args: Any) -> Any:
+        return self._loop.submit(self._executor, func, *args)
 
 
 def running_virtual_loop() -> VirtualLoop | None:

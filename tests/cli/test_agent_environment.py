@@ -4,9 +4,10 @@ import os
 
 import pytest
 
-from harness.cli.shared.agent_environment import agent_environment
-from harness.cli.shared.parts import Gateway, performers_for
 from harness.domain.suite import Candidate, StageSettings, Suite
+from harness.lanes.agent_environment import agent_environment
+from harness.lanes.manifest import Gateway
+from harness.lanes.parts import performers_for
 from tests.scripted_performer import suite_of
 
 GATEWAY = Gateway(url="http://127.0.0.1:4321", key="the-gateway-key")

@@ -148,6 +148,11 @@ def _add_run(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument("--seed", metavar="N", type=_natural, help="of order and gateway draws")
     parser.add_argument("--concurrency", metavar="N", type=_positive, help="trials at once")
     parser.add_argument(
+        "--clock",
+        choices=("real", "virtual"),
+        help="perform trials in real time, or on a clock that jumps while all is idle",
+    )
+    parser.add_argument(
         "--agent", metavar="MODULE:FUNCTION", help="measure your own session and agent"
     )
     parser.add_argument(

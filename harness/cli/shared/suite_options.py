@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.analysis.gate.verdict import limit_of
 from harness.analysis.turn.definitions import METRICS
-from harness.domain.suite import Candidate, Driver, Suite, Via
+from harness.domain.suite import Candidate, Clock, Driver, Suite, Via
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from harness.gateway.profiles.files import read_profiles
@@ -81,6 +81,12 @@ def override(suite: Suite, options: argparse.Namespace) -> Suite:
     changes["candidates"] = candidates
     if options.via is not None:
         changes["via"] = Via(options.via)
+    if options.clock is not None:
+        changes["clock"] = Clock(options.clock)
+    if changes.get("via", suite.via) is Via.LIVE:
+        if options.clock == Clock.VIRTUAL.value:
+            raise ConfigurationError("--clock virtual: live providers take real time")
+        changes["clock"] = Clock.REAL
     if options.driver is not None:
         changes["driver"] = Driver(options.driver)
     for key in ("repeats", "seed", "concurrency"):

@@ -14,7 +14,6 @@ from harness.analysis.summary.intelligibility import HeardReply, spoken_text
 from harness.analysis.turn.metrics import Missing, transcript_text
 from harness.cli.shared.console import make_console
 from harness.cli.shared.json_values import as_json
-from harness.cli.shared.parts import Gateway, gateway_for, performers_for
 from harness.cli.shared.suite_options import known_profiles
 from harness.domain.driver import PlayableUtterance, ReplyAudio
 from harness.domain.plan import make_plan
@@ -24,6 +23,8 @@ from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, FailureKind, Trial
 from harness.domain.utterance import Utterance
 from harness.errors import ConfigurationError
+from harness.lanes.manifest import Gateway
+from harness.lanes.parts import gateway_for, performers_for
 from harness.report.intelligibility import intelligibility_scores, intelligibility_table
 from harness.report.terminal import plain_table
 from harness.runner import End, Progress, run_suite

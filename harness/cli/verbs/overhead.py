@@ -18,7 +18,6 @@ from typing import Any
 
 from harness.analysis.summary.accuracy import AccuracyRow, Promise, accuracy
 from harness.cli.shared.console import make_console
-from harness.cli.shared.parts import Gateway, write_gateway_manifest
 from harness.domain.driver import PlayableUtterance
 from harness.domain.suite import (
     Candidate,
@@ -31,6 +30,7 @@ from harness.domain.suite import (
 )
 from harness.domain.trial import FailedTrial, Stall, Trial, TrialKey
 from harness.errors import ConfigurationError
+from harness.lanes.manifest import Gateway, write_gateway_manifest
 from harness.report.format import DASH, count, milliseconds, percent
 from harness.store.datasets.selection import select_utterances
 from harness.store.runs.environment import collect_environment, redact

@@ -18,7 +18,6 @@ from harness.analysis.turn.definitions import definition_digests
 from harness.cli.shared.estimates import print_estimate
 from harness.cli.shared.looks import LOOKS, looks_of, plan_looks
 from harness.cli.shared.measured import DEFINITIONS
-from harness.cli.shared.parts import Gateway, gateway_for, performers_for, write_gateway_manifest
 from harness.cli.shared.progress import ProgressLine
 from harness.cli.shared.suite_options import find_suite, override, with_hashes
 from harness.domain.driver import PlayableUtterance
@@ -26,6 +25,9 @@ from harness.domain.plan import PlanEstimate, estimate, make_plan, trial_cost
 from harness.domain.suite import Driver, Suite, Via
 from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.errors import ConfigurationError
+from harness.lanes.job import LaneJob
+from harness.lanes.manifest import gateway_config, write_gateway_manifest
+from harness.lanes.pool import Lanes
 from harness.runner import End, Outcome, run_suite
 from harness.store.datasets.barge_ins import store_barge_ins, with_barge_ins
 from harness.store.datasets.conditions import store_conditioned
@@ -38,6 +40,8 @@ from harness.store.suites.suite import suite_path
 
 __all__ = ["run"]
 
+HEARD = "heard.jsonl"
+"""What the embedded recogniser heard on the virtual clock, kept by and for the lanes."""
 INTERRUPTED = 130
 INCONCLUSIVE = 3
 MISUSE = 2
@@ -209,8 +213,8 @@ def _resume(options: argparse.Namespace) -> int:
     given = [
         f"--{key.replace('_', '-')}"
         for key in (
-            "via", "driver", "candidate", "repeats", "limit", "seed", "concurrency", "agent",
-            "max_trials",
+            "via", "driver", "candidate", "repeats", "limit", "seed", "concurrency", "clock",
+            "agent", "max_trials",
         )
         if getattr(options, key) is not None
     ]  # fmt: skip
@@ -297,18 +301,10 @@ def _perform(
     )
     writer.set_status("running", done=len({each.key.order for each in stored}))
     print(f"turnbench: writing {path}", file=sys.stderr)
-    gateway = gateway_for(plan.suite, seed=plan.seed, truth=writer.run.truth_path, utterances=known)
     try:
-        with gateway as started, ProgressLine(_estimate_left(plan, stored, selection)) as line:
+        with ProgressLine(_estimate_left(plan, stored, selection)) as line:
             outcome = _drive(
-                _performed(
-                    writer,
-                    stored,
-                    utterances=utterances,
-                    gateway=started,
-                    line=line,
-                    options=options,
-                )
+                _performed(writer, stored, utterances=utterances, line=line, options=options)
             )
     except ConfigurationError as error:
         writer.set_status("failed", reason=redact(str(error)), done=len(stored))
@@ -363,7 +359,6 @@ async def _performed(
     stored: tuple[Trial | FailedTrial, ...],
     *,
     utterances: Mapping[str, PlayableUtterance],
-    gateway: Gateway | None,
     line: ProgressLine,
     options: argparse.Namespace,
 ) -> Outcome:
@@ -390,11 +385,13 @@ async def _performed(
             }
         )
 
-    async with performers_for(plan.suite, gateway, run=writer.run.name) as performers:
+    lanes = Lanes(_lane_job(writer.run), plan.suite.concurrency)
+    lanes.open()
+    try:
         return await run_suite(
             plan.suite,
             plan.keys,
-            performers=performers,
+            performers=lanes.performers(),
             utterances=utterances,
             sink=writer.append,
             done=[trial.key for trial in stored],
@@ -410,6 +407,22 @@ async def _performed(
             looks=looks_of(plan),
             enough=_Looker(writer.run, line, options) if looks_of(plan) else None,
         )
+    finally:
+        await lanes.aclose()
+
+
+def _lane_job(run: Run) -> LaneJob:
+    """Return the run as its lanes need to know it."""
+    plan = run.plan
+    gateway = None
+    if plan.suite.via is Via.GATEWAY:
+        gateway = gateway_config(
+            plan.suite,
+            seed=plan.seed,
+            truth=run.truth_path,
+            utterances=run.path / "utterances.jsonl",
+        )
+    return LaneJob(suite=plan.suite, run=run.name, gateway=gateway, heard=run.path / HEARD)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,14 @@ from harness.pacing import Pacer
 
 __all__ = [
     "NS_PER_S",
+    "PURPOSE_HEADER",
+    "REPLY",
     "Call",
     "ClientGone",
     "Gateway",
     "Refusal",
     "Reply",
+    "Trial",
     "begin",
     "early_fault",
     "error_body",
@@ -42,6 +45,11 @@ __all__ = [
 
 NS_PER_S = 1_000_000_000
 _CLIENT_CLOSED = 499
+
+REPLY = "reply"
+"""What a request is for that nobody says anything else of."""
+PURPOSE_HEADER = "x-turnbench-purpose"
+"""Says what a request is for, where the client knows."""
 
 _ERROR_TYPES: Mapping[int, tuple[str, str]] = {
     400: ("invalid_request_error", "The request is not valid"),
@@ -105,7 +113,9 @@ class Boots:
         ready = self._ready_ns.get(deployment)
         idle_ns = now - max(self._used_ns.get(deployment, 0), ready or 0)
         if ready is None or idle_ns > profile.sleeps_after_s * NS_PER_S:
-            draws = self._gateway.draws(name, profile.stages[0], b"boot " + path.encode())
+            draws = self._gateway.draws(
+                name, profile.stages[0], b"boot " + path.encode(), f"boot {path}"
+            )
             ready = now + draws.delay_ns(profile.boot, "boot")
             self._ready_ns[deployment] = ready
         await self._gateway.pacer.until(ready)
@@ -113,6 +123,19 @@ class Boots:
             yield
         finally:
             self._used_ns[deployment] = time.perf_counter_ns()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """The trial that a gateway is used for, one at a time.
+
+    Attributes:
+        name: what its draws depend on: equal for candidates that are compared.
+        id: its own.
+    """
+
+    name: str
+    id: str
 
 
 @dataclass(slots=True, kw_only=True)
@@ -127,6 +150,7 @@ class Gateway:
         synthesiser: speaks.
         pool: the embedded recogniser's workers; None where pocketsphinx is not installed.
         oracle: knows the utterances; with none it hears nothing.
+        trial: what is being measured, where a run says so.
         prompts: what the profiles' prompt caches hold.
     """
 
@@ -137,6 +161,7 @@ class Gateway:
     synthesiser: Synthesiser
     pool: RecogniserPool | None
     oracle: Oracle
+    trial: Trial | None = None
     prompts: PromptMemory = field(default_factory=PromptMemory)
     boots: Boots = field(init=False)
     _numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
@@ -165,29 +190,45 @@ class Gateway:
             raise Refusal(404, f"The profile '{name}' does not serve {stage}, only {serves}")
         return profile
 
-    def draws(self, profile: str, stage: Stage, content: bytes, *, again: bool = False) -> Draws:
-        """Return the random numbers of a request with this content.
+    def begin_trial(self, trial: Trial) -> None:
+        """Draw for a trial from now on; nothing of the one before reaches into it."""
+        self.trial = trial
+        self._numbers = itertools.count(1)
+        self._seen.clear()
 
-        The same content under the same profile gives new numbers each time, in the same order in
-        each run; requests in between do not matter.
+    def draws(  # the first three name the request
+        self,
+        profile: str,
+        stage: Stage,
+        content: bytes,
+        purpose: str = REPLY,
+        *,
+        again: bool = False,
+    ) -> Draws:
+        """Return the random numbers of a request.
+
+        Within a trial they depend on the trial, the stage, what the request is for, and how many
+        requests were for that before: neither its content nor the profile's name matters, so an
+        edited prompt and another candidate meet the same numbers, and one more request shifts no
+        other. Without a trial the content stands for all that: the same content gives new numbers
+        each time, in the same order in each run.
 
         Args:
             profile: the profile's name.
             stage: the stage.
             content: what makes the request what it is.
+            purpose: what it is for.
             again: look at the next numbers without using them up.
         """
-        digest = hashlib.sha256(content).hexdigest()[:16]
-        count = self._seen[profile, stage, digest]
+        if self.trial is None:
+            digest = hashlib.sha256(content).hexdigest()[:16]
+            group, name = (profile, stage, digest), digest
+        else:
+            group, name = (profile, stage, purpose), f"{self.trial.name}\0{purpose}"
+        count = self._seen[group]
         if not again:
-            self._seen[profile, stage, digest] = count + 1
-        return Draws(
-            seed=self.config.seed,
-            profile=profile,
-            stage=stage,
-            key=f"{digest}-{count}",
-            before=count,
-        )
+            self._seen[group] = count + 1
+        return Draws(seed=self.config.seed, stage=stage, key=f"{name}-{count}", before=count)
 
     def recogniser(self, settings: SttProfile) -> Recogniser:
         """Return a new session of the recogniser that the configuration or the profile names."""
@@ -197,8 +238,9 @@ class Gateway:
         return OracleSession(self.oracle, settings.word_error_rate)
 
     def next_name(self, prefix: str) -> str:
-        """Return a new id, unique within the gateway."""
-        return f"{prefix}{next(self._numbers)}"
+        """Return a new id, unique within the run."""
+        number = next(self._numbers)
+        return f"{prefix}{number}" if self.trial is None else f"{prefix}{self.trial.id}-{number}"
 
 
 @dataclass(slots=True, kw_only=True)

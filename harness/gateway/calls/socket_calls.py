@@ -72,7 +72,7 @@ def open_call(
     settings: SttProfile | TtsProfile | None = profile.stt if stage is Stage.STT else profile.tts
     assert settings is not None
     call = begin(gateway, request, stage, protocol, profile.name, received_ns=received_ns)
-    draws = gateway.draws(profile.name, stage, b"connection")
+    draws = gateway.draws(profile.name, stage, b"connection", "connection")
     fault = settings.faults.only(CONNECTION_FAULTS).draw(draws)
     refused = early_fault(call, request, fault, settings.faults)
     if refused is not None:

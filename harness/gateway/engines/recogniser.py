@@ -9,6 +9,7 @@ import asyncio
 import importlib.util
 import os
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -108,11 +109,19 @@ class RecogniserPool:
         most: how many there can be; None for two a processor. The pool grows while more utterances
             are heard at once; one that finds all lent waits with its audio in memory. A worker
             takes about 100 MB.
+        worker: makes a worker that runs a module.
     """
 
-    def __init__(self, size: int, most: int | None = None) -> None:
+    def __init__(
+        self,
+        size: int,
+        most: int | None = None,
+        *,
+        worker: Callable[[str], Worker] = Worker,
+    ) -> None:
         self._most = max(size, 2 * (os.cpu_count() or 1) if most is None else most)
-        self._workers = [Worker(_MODULE) for _ in range(size)]
+        self._make = worker
+        self._workers = [worker(_MODULE) for _ in range(size)]
         self._free = deque(self._workers)
         self._queue: deque[asyncio.Future[Worker]] = deque()
 
@@ -124,12 +133,17 @@ class RecogniserPool:
         """End the workers."""
         await asyncio.gather(*(worker.stop() for worker in self._workers))
 
+    def recall(self) -> None:
+        """Take every worker back, whoever had it: the loop that lent them is over."""
+        self._free = deque(self._workers)
+        self._queue.clear()
+
     async def borrow(self) -> Worker:
         """Return a worker, waiting for one if all are lent."""
         if self._free:
             worker = self._free.popleft()
         elif len(self._workers) < self._most:
-            worker = Worker(_MODULE)
+            worker = self._make(_MODULE)
             self._workers.append(worker)
         else:
             future: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()

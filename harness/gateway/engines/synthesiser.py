@@ -1,8 +1,8 @@
 """Speech for the speech protocol: synthesised in a worker process, cached in memory.
 
 Synthesis begins when the request arrives and takes a few milliseconds, so the audio lies ready
-before the profile's first byte is due. espeak-ng does not give the same samples twice in a process;
-the cache makes a repeated text the same audio.
+before the profile's first byte is due. espeak-ng does not give the same samples twice in a process,
+so each text is spoken in a fresh copy of it; the cache saves that for a repeated text.
 """
 
 from collections import OrderedDict
@@ -37,11 +37,12 @@ class Synthesiser:
 
     Args:
         allow_espeak: False to speak with the built-in synthesiser even where espeak-ng is.
+        worker: makes the worker.
     """
 
-    def __init__(self, *, allow_espeak: bool) -> None:
+    def __init__(self, *, allow_espeak: bool, worker: type[Worker] = Worker) -> None:
         arguments = () if allow_espeak else ("--without-espeak",)
-        self._worker = Worker("harness.gateway.engines.synthesiser_worker", *arguments)
+        self._worker = worker("harness.gateway.engines.synthesiser_worker", *arguments)
         self._cache: OrderedDict[tuple[str, str, float, str, int, int], Speech] = OrderedDict()
         self._cached_bytes = 0
         self.engine = ""

@@ -6,6 +6,7 @@ converted to (24000 unless a fault asks for another). ``encode {id, format}`` + 
 answered with the encoded bytes.
 """
 
+import os
 import sys
 from collections.abc import Iterator
 from typing import Any, Final
@@ -72,8 +73,30 @@ class _Synthesiser:
 
     def _speak(self, text: str, voice: str, speed: float) -> Samples:
         if self._espeak is not None:
-            return self._espeak.speak(text, voice=voice, speed=speed)
+            return _spoken_afresh(self._espeak, text, voice=voice, speed=speed)
         return babble(text, pitch_hz=_PITCHES_HZ.get(voice, _PITCH_HZ), speed=speed)
+
+
+def _spoken_afresh(espeak: Espeak, text: str, *, voice: str, speed: float) -> Samples:
+    """Speak in a copy of this process: a text's samples do not depend on what was spoken before."""
+    source, sink = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.close(source)
+            with os.fdopen(sink, "wb") as stream:
+                stream.write(espeak.speak(text, voice=voice, speed=speed).tobytes())
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(sink)
+    with os.fdopen(source, "rb") as stream:
+        data = stream.read()
+    _, status = os.waitpid(child, 0)
+    if status:
+        raise OSError("espeak-ng refused the text")
+    return np.frombuffer(data, dtype="<i2")
 
 
 def main() -> None:

@@ -10,12 +10,13 @@ import contextlib
 import json
 import os
 import struct
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import Any, BinaryIO
+from typing import IO, Any
 
-__all__ = ["Message", "Worker", "WorkerDied", "pack", "serve"]
+__all__ = ["BlockingWorker", "Message", "Worker", "WorkerDied", "pack", "serve"]
 
 Message = tuple[dict[str, Any], bytes]
 
@@ -39,6 +40,9 @@ class Worker:
     Args:
         module: the module to run as ``python -m module``.
         arguments: further command-line arguments.
+
+    Attributes:
+        generation: how often the process has been started.
     """
 
     def __init__(self, module: str, *arguments: str) -> None:
@@ -49,6 +53,7 @@ class Worker:
         self._futures: dict[int, asyncio.Future[Message]] = {}
         self._ids = count(1)
         self._starting = asyncio.Lock()
+        self.generation = 0
 
     async def start(self) -> None:
         """Start the process unless it runs."""
@@ -60,6 +65,7 @@ class Worker:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
             )
+            self.generation += 1
             self._reader = asyncio.create_task(self._read(self._process))
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
@@ -136,6 +142,12 @@ class Worker:
         finally:
             self._futures.pop(identity, None)
 
+    def kill(self) -> None:
+        """End the process at once; who waits for it hears that it died."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
     async def stop(self) -> None:
         """End the process: politely by closing its input, then by force."""
         process = self._process
@@ -153,7 +165,83 @@ class Worker:
             await self._reader
 
 
-def _messages(stream: BinaryIO) -> Iterator[Message]:
+class BlockingWorker(Worker):
+    """A worker that is waited for where it is asked: on a clock that stands still meanwhile.
+
+    It belongs to no event loop, so it outlives those that use it.
+    """
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        super().__init__(module, *arguments)
+        self._child: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        """Start the process unless it runs."""
+        self._running()
+
+    def _running(self) -> "subprocess.Popen[bytes]":
+        child = self._child
+        if child is None or child.poll() is not None:
+            child = self._child = subprocess.Popen(  # noqa: S603  (our own module)
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+        return child
+
+    def send(self, header: dict[str, Any], payload: bytes = b"") -> None:
+        """Send a message and hand out all that the worker has to say to it."""
+        self._exchange(header, payload, echo=True)
+
+    async def ask(self, header: dict[str, Any], payload: bytes = b"") -> Message:
+        """Send a request and return its answer.
+
+        Raises:
+            WorkerDied: the process ended before it answered.
+        """
+        answer = self._exchange({**header, "id": next(self._ids)}, payload, echo=False)
+        if answer is None:
+            raise WorkerDied(self._command[2])
+        return answer
+
+    def _exchange(self, header: dict[str, Any], payload: bytes, *, echo: bool) -> Message | None:
+        """Send a message and read up to its answer, or with ``echo`` up to that of a second one."""
+        child = self._running()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        last = next(self._ids) if echo else header["id"]
+        try:
+            child.stdin.write(pack(header, payload))
+            if echo:
+                child.stdin.write(pack({"op": "ready", "id": last}))
+            child.stdin.flush()
+            for message in _messages(child.stdout):
+                if message[0]["id"] == last:
+                    return message
+                self._dispatch(*message)
+        except OSError:
+            pass
+        self._end(child)
+        self._fail_all()
+        return None
+
+    def _end(self, child: "subprocess.Popen[bytes]") -> None:
+        self._child = None
+        for stream in (child.stdin, child.stdout):
+            assert stream is not None
+            with contextlib.suppress(OSError):
+                stream.close()
+        try:
+            child.wait(1.0)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+    async def stop(self) -> None:
+        """End the process: politely by closing its input, then by force."""
+        if self._child is not None:
+            self._end(self._child)
+
+
+def _messages(stream: IO[bytes]) -> Iterator[Message]:
     while True:
         lengths = stream.read(_LENGTHS.size)
         if len(lengths) < _LENGTHS.size:

@@ -1,8 +1,9 @@
 """Distributions of delays, drawn by inverse transform from one uniform number.
 
-A draw is a function of its names alone (seed, profile, stage, request, quantity): it does not
+A draw is a function of its names alone (seed, stage, what it belongs to, quantity): it does not
 depend on how many draws came before it, so requests that overlap or fail do not shift the
-latencies of others, and the same seed gives the same run.
+latencies of others, and the same seed gives the same run. Profiles are no part of the names: what
+differs between two is the distribution, and the uniform number is common to both.
 """
 
 import hashlib
@@ -108,22 +109,20 @@ class Draws:
 
     Attributes:
         seed: the run's seed.
-        profile: the profile's name.
         stage: "stt", "llm" or "tts".
-        key: what names the request within the run, such as a digest of its content and how often
-            that content came before.
-        before: how often that content came before.
+        key: what names the request within the run: the trial, the request's purpose in it, and how
+            many requests of that purpose came before.
+        before: how many that were.
     """
 
     seed: int
-    profile: str
     stage: str
     key: str
     before: int = 0
 
     def uniform(self, quantity: str, index: int = 0) -> float:
         """Return a number within (0, 1) that depends on the names alone."""
-        names = f"{self.seed}\0{self.profile}\0{self.stage}\0{self.key}\0{quantity}\0{index}"
+        names = f"{self.seed}\0{self.stage}\0{self.key}\0{quantity}\0{index}"
         digest = hashlib.sha256(names.encode()).digest()
         return (int.from_bytes(digest[:8], "big") >> 11) / 2**53 + 2**-54
 

@@ -213,7 +213,7 @@ class ListeningSession:
             client_request=self._call.client_request,
             received_ns=self._arrival_of(started_at),
         )
-        draws = self._gateway.draws(call.profile, Stage.STT, b"utterance")
+        draws = self._gateway.draws(call.profile, Stage.STT, b"utterance", "utterance")
         fault = self._settings.faults.only(_UTTERANCE_FAULTS).draw(draws)
         call.mark("audio_received", call.received_ns, samples=started_at, kind="speech_start")
         preroll = np.concatenate(tuple(self._preroll))

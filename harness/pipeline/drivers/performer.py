@@ -47,6 +47,8 @@ __all__ = [
 _NS = 1_000_000_000
 ASK_S = 30.0
 """How long a deployment's answer is waited for before it is asked for again."""
+_WARM_UP_S = 1.0
+"""How long clients get to connect before a trial that is to find them warm."""
 LEAD_IN_MS = 300
 """Open line before the recording: connections are made in it, as before a caller's first word."""
 
@@ -242,6 +244,15 @@ class Base:
         if self._candidate.agent is None:
             self._clients.open()
         return self._clients.describe()
+
+    async def warm_up(self) -> None:
+        """Leave the clients as earlier trials would: connected, where they connect beforehand."""
+        for client in (self._clients.stt, self._clients.llm, self._clients.tts):
+            prewarm = getattr(client, "prewarm", None)
+            if prewarm is not None:
+                prewarm()
+        await asyncio.sleep(_WARM_UP_S)
+        self._clients.used = True
 
     async def boot(self, tell: Tell) -> tuple[Boot, ...]:
         """Wake the deployments that the candidate needs, if any of them may sleep."""

@@ -49,13 +49,15 @@ class Watch:
 
     Args:
         keep: keep each trial's values in ``kept``, for measuring the harness itself.
+        machine: watch for stalls and lags, which a virtual clock cannot have.
 
     Shared by the trials of one loop. The log comes from the loop's selector: while a call of it
     blocks, nothing of this program runs. Loops without a selector (uvloop) give no log.
     """
 
-    def __init__(self, *, keep: bool = False) -> None:
+    def __init__(self, *, keep: bool = False, machine: bool = True) -> None:
         self._keep = keep
+        self._machine = machine
         self.kept: list[TimeKeeping] = []
         self._idle: list[tuple[int, int]] = []
         self._selector: Any = None
@@ -68,6 +70,9 @@ class Watch:
 
     async def start(self) -> None:
         """Start watching."""
+        self._log_idleness()
+        if not self._machine:
+            return
         self._process = subprocess.Popen(  # noqa: S603, ASYNC220  (our own file; returns at once)
             [
                 sys.executable,
@@ -83,7 +88,6 @@ class Watch:
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
         self._ticker = asyncio.create_task(self._tick())
-        self._log_idleness()
 
     def _log_idleness(self) -> None:
         selector = getattr(asyncio.get_running_loop(), "_selector", None)

@@ -13,7 +13,6 @@ STT) in whose context the plugin asks for it, not to the one that opened the soc
 
 import contextvars
 import functools
-import secrets
 import time
 from collections import deque
 from typing import Any, TypeVar
@@ -34,6 +33,7 @@ from harness.pipeline.recording.recording import (
     Stamp,
     stamp,
 )
+from harness.pipeline.transport.names import next_client
 from harness.pipeline.transport.path_rtt import path_rtt_ns
 from harness.pipeline.transport.transport import REQUEST_HEADER
 
@@ -200,7 +200,7 @@ class _Keeper:
         self._stage = stage
         self._dialect = dialect
         # A run has many clients, and goes on in another process: the ids must differ among all.
-        self._label = None if label is None else f"{label}-{secrets.token_hex(4)}"
+        self._label = None if label is None else f"{label}-{next_client()}"
         self._count = 0
 
     def owner(self) -> Call | Recorder | None:

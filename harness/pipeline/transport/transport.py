@@ -6,7 +6,6 @@ the request had been written and whether a connection was opened for it. The poo
 concurrent trials never queue in it unseen; if one does, the wait is known as ``pool``.
 """
 
-import secrets
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -23,6 +22,7 @@ from harness.pipeline.recording.recording import (
     Exchange,
     stamp,
 )
+from harness.pipeline.transport.names import next_client
 from harness.pipeline.transport.path_rtt import path_rtt_ns
 
 __all__ = ["REQUEST_HEADER", "TimedTransport", "timed_client"]
@@ -81,7 +81,7 @@ class TimedTransport(httpx2.AsyncBaseTransport):
     ) -> None:
         self._inner = inner
         # A run has many clients, and goes on in another process: the ids must differ among all.
-        self._label = None if label is None else f"{label}-{secrets.token_hex(4)}"
+        self._label = None if label is None else f"{label}-{next_client()}"
         self._stage = stage
         self._timeout_s = timeout_s
         self._count = 0

@@ -7,6 +7,7 @@ from harness.domain.suite import (
     Budget,
     BudgetKind,
     Candidate,
+    Clock,
     StageSettings,
     Suite,
 )
@@ -28,6 +29,7 @@ def suite_document(suite: Suite) -> dict[str, Any]:
         "warmups": suite.warmups,
         **_present(seed=suite.seed),
         "concurrency": suite.concurrency,
+        **({"clock": suite.clock.value} if suite.clock is not Clock.REAL else {}),
         "frame_ms": suite.frame_ms,
         "trailing": suite.trailing,
         "stage_texts": list(suite.stage_texts),

@@ -5,6 +5,7 @@ it and one reader. Paths in a suite file count from the file's own folder; a bar
 dataset. Tables in lists count from 1: ``candidate[1]`` is the first.
 """
 
+import os
 import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
@@ -18,6 +19,7 @@ from harness.domain.suite import (
     Budget,
     BudgetKind,
     Candidate,
+    Clock,
     DatasetChoice,
     Driver,
     GatewayOptions,
@@ -52,6 +54,10 @@ STATISTICS = ("p50", "p90", "p95", "p99", "mean", "rate")
 
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,80}")
 _AGENT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+_MOST_LANES = 4
+"""On the virtual clock, where their number changes nothing but how soon the run is over."""
 
 
 def suite_path(name: str | Path) -> Path:
@@ -166,6 +172,12 @@ def _told(line: str, named: Collection[str]) -> bool:
     return any(each == key or each.startswith((f"{key}[", f"{key}.")) for each in named)
 
 
+def _real(top: Table) -> Clock:
+    """Read the clock of a live suite: whoever answers live takes real time, whatever it says."""
+    top.enum("clock", Clock.REAL)
+    return Clock.REAL
+
+
 class _SuiteReader:
     """Reads the tables of one document; mistakes gather in the tables' common list."""
 
@@ -199,6 +211,9 @@ class _SuiteReader:
         top = self.top
         via = top.enum("via", Via.GATEWAY)
         driver = top.enum("driver", Driver.SESSION)
+        # Whoever answers live takes real time, whatever the suite says.
+        clock = top.enum("clock", Clock.REAL) if via is Via.GATEWAY else _real(top)
+        lanes = min(os.cpu_count() or 1, _MOST_LANES) if clock is Clock.VIRTUAL else 1
         fields: dict[str, Any] = {
             "name": top.text("name", default_name),
             "description": " ".join(top.text("description", " ").split()),
@@ -207,7 +222,8 @@ class _SuiteReader:
             "repeats": top.integer("repeats", 1, low=1, high=10_000),
             "warmups": top.integer("warmups", 1, low=0, high=100),
             "seed": top.maybe_integer("seed", low=0),
-            "concurrency": top.integer("concurrency", 1, low=1, high=200),
+            "concurrency": top.integer("concurrency", lanes, low=1, high=200),
+            "clock": clock,
             "frame_ms": top.integer("frame_ms", 20, low=1),
             "trailing": top.text("trailing", "silence"),
             "stage_texts": top.texts("stage_texts"),

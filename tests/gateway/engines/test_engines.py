@@ -28,7 +28,7 @@ from harness.gateway.engines.worker import Worker, WorkerDied
 from harness.gateway.profiles.distributions import Draws
 
 _STARTER = Path(__file__).parents[3] / "datasets" / "starter" / "manifest.jsonl"
-_DRAWS = Draws(seed=1, profile="p", stage="stt", key="k")
+_DRAWS = Draws(seed=1, stage="stt", key="k")
 
 
 class TestStableWords:

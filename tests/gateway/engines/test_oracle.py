@@ -113,7 +113,7 @@ class TestCorruption:
 
 class TestSession:
     def _draws(self, key: str) -> Draws:
-        return Draws(seed=1, profile="p", stage="stt", key=key)
+        return Draws(seed=1, stage="stt", key=key)
 
     async def test_the_text_of_a_recording_is_heard(self, manifest: Path) -> None:
         """Audio of a known utterance gives its text, and the truth its name."""

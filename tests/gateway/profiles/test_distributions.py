@@ -9,8 +9,8 @@ from harness.gateway.profiles.distributions import Constant, Draws, Empirical, L
 _PROBABILITIES = st.floats(0.001, 0.999)
 
 
-def _draws(key: str = "a-0", *, seed: int = 1, profile: str = "p") -> Draws:
-    return Draws(seed=seed, profile=profile, stage="llm", key=key)
+def _draws(key: str = "a-0", *, seed: int = 1) -> Draws:
+    return Draws(seed=seed, stage="llm", key=key)
 
 
 class TestLognormal:
@@ -66,11 +66,11 @@ class TestDraws:
 
     @pytest.mark.parametrize(
         "other",
-        [_draws("a-1"), _draws(seed=2), _draws(profile="q")],
-        ids=["key", "seed", "profile"],
+        [_draws("a-1"), _draws(seed=2)],
+        ids=["key", "seed"],
     )
     def test_each_name_matters(self, other: Draws) -> None:
-        """Another request, seed or profile gives another delay."""
+        """Another request or seed gives another delay."""
         law = Lognormal(p50_ms=100, p95_ms=300)
         assert other.delay_ns(law, "first") != _draws().delay_ns(law, "first")
 

@@ -96,7 +96,7 @@ class TestLaws:
         """With `first`, what is asked again is answered; the mix keeps it when it is narrowed."""
         mix = FaultMix(rates=((FaultKind.RESET, 1.0),), first=2).only(frozenset({FaultKind.RESET}))
         found = [
-            mix.draw(Draws(seed=1, profile="x", stage="llm", key=f"k-{before}", before=before))
+            mix.draw(Draws(seed=1, stage="llm", key=f"k-{before}", before=before))
             for before in range(4)
         ]
         assert found == [FaultKind.RESET, FaultKind.RESET, None, None]
@@ -107,8 +107,7 @@ class TestLaws:
         """Over 4000 requests each fault strikes as often as the mix says."""
         mix = FaultMix(rates=((FaultKind.RESET, 0.1), (FaultKind.STALL, 0.05)))
         struck = [
-            mix.draw(Draws(seed=1, profile="p", stage=Stage.LLM, key=str(number)))
-            for number in range(4000)
+            mix.draw(Draws(seed=1, stage=Stage.LLM, key=str(number))) for number in range(4000)
         ]
         assert struck.count(FaultKind.RESET) / 4000 == pytest.approx(0.1, abs=0.019)
         assert struck.count(FaultKind.STALL) / 4000 == pytest.approx(0.05, abs=0.0138)

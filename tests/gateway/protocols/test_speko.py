@@ -447,7 +447,7 @@ class TestChoosing:
 
     @staticmethod
     def _draws(number: int, seed: int = 1) -> Draws:
-        return Draws(seed=seed, profile="p", stage="llm", key=str(number))
+        return Draws(seed=seed, stage="llm", key=str(number))
 
     def test_the_same_seed_chooses_the_same(self) -> None:
         """Two runs agree request by request; another seed does not."""

@@ -84,7 +84,7 @@ async def inference_bargein(gateway: Gateway, request: web.Request) -> web.Strea
         profile.name,
         received_ns=received_ns,
     )
-    draws = gateway.draws(profile.name, Stage.INTERRUPTION, b"connection")
+    draws = gateway.draws(profile.name, Stage.INTERRUPTION, b"connection", "connection")
     fault = settings.faults.draw(draws)
     struck = fault if fault in CONNECTION_FAULTS else None
     refused = early_fault(call, request, struck, settings.faults)

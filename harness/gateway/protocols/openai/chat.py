@@ -15,6 +15,8 @@ from aiohttp import web
 
 from harness.gateway.calls.context import (
     NS_PER_S,
+    PURPOSE_HEADER,
+    REPLY,
     Call,
     Gateway,
     Refusal,
@@ -205,6 +207,14 @@ async def _read_body(request: web.Request) -> tuple[dict[str, Any], int]:
     return body, received_ns
 
 
+def _purpose(request: web.Request, body: dict[str, Any]) -> str:
+    """Return what a completion is for, as the client says, or as its last message tells."""
+    named = request.headers.get(PURPOSE_HEADER)
+    if named:
+        return named
+    return "tool" if body["messages"][-1].get("role") == "tool" else REPLY
+
+
 async def chat_completions(gateway: Gateway, request: web.Request) -> web.StreamResponse:
     """Answer ``POST /v1/chat/completions``, streamed or whole."""
     body, received_ns = await _read_body(request)
@@ -213,7 +223,7 @@ async def chat_completions(gateway: Gateway, request: web.Request) -> web.Stream
     assert settings is not None
     call = begin(gateway, request, Stage.LLM, "openai-chat", profile.name, received_ns=received_ns)
     salient = json.dumps([body["messages"], body.get("tools")], sort_keys=True).encode()
-    draws = gateway.draws(profile.name, Stage.LLM, salient)
+    draws = gateway.draws(profile.name, Stage.LLM, salient, _purpose(request, body))
     note_asked(call, request, {key: body[key] for key in body if key not in _LONG})
     fault = settings.faults.draw(draws)
     refused = early_fault(call, request, fault, settings.faults)

@@ -64,7 +64,7 @@ async def _preview(gateway: Gateway, request: web.Request) -> web.StreamResponse
         "measured": False,
     }
     if profile.routing is not None and profile.routing.of(stage):
-        draws = gateway.draws(profile.name, stage, b"preview", again=True)
+        draws = gateway.draws(profile.name, stage, b"preview", "preview", again=True)
         try:
             chosen = choose(profile.routing, stage, draws, objective=objective)
         except NoUpstream:

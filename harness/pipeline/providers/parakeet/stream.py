@@ -1,7 +1,6 @@
 """One stream of audio over Parakeet's WebSocket, on connections of a pool."""
 
 import asyncio
-import itertools
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -24,14 +23,13 @@ from harness.pipeline.providers.parakeet.rest import mono
 from harness.pipeline.providers.parakeet.segments import EnergyOnset, OnsetDetector, Segmenter
 from harness.pipeline.providers.parakeet.wire import FINALIZE, ParakeetConnection, read_message
 from harness.pipeline.recording.observer import SttObserver
+from harness.pipeline.transport.names import next_client
 from harness.pipeline.transport.path_rtt import path_rtt_ns
 
 __all__ = ["ParakeetStream", "StreamSettings"]
 
 REPLAY_S: Final = 2.0
 """How much unanswered audio is kept for a connection that the server closes cleanly."""
-
-_stream_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +137,7 @@ class ParakeetStream(stt.RecognizeStream):
             language=settings.language,
             sample_rate=settings.sample_rate,
             observer=self._observer,
-            name=f"parakeet-{next(_stream_numbers)}",
+            name=f"parakeet-{next_client()}",
         )
         self._detector = (
             None if settings.onset is None else OnsetDetector(settings.onset, settings.sample_rate)
