@@ -1,7 +1,7 @@
 """A run and its analysis as a report view: what is shown, in which order, in which words."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from harness.analysis.compare.comparable import MeasuredRun
 from harness.analysis.compare.comparison import Comparison, compare_within
@@ -16,6 +16,7 @@ from harness.analysis.summary.words import word_rate
 from harness.analysis.turn.attribution import Waterfall, waterfall
 from harness.analysis.turn.definitions import EVENTS, METRICS
 from harness.analysis.turn.disturbance import Selection, select
+from harness.analysis.turn.metrics import FINALS_ONLY
 from harness.collector import collector_off
 from harness.domain.suite import Driver, Via
 from harness.domain.timeline import Stage
@@ -87,10 +88,29 @@ _DECIDING = ("response", "llm_ttft", "stt_finalize", "tts_first_byte", "wer")
 # A curve of more points than pixels is no truer.
 _MOST_POINTS = 400
 
-EMULATED = (
-    "Every figure marked so comes from a latency profile of the gateway on this machine, not from "
-    "a provider. It shows what the harness can see; it declares no winner between real models."
+_EMULATED = (
+    "comes from a latency profile of the gateway on this machine, not from a provider. It shows "
+    "what the harness can see; it declares no winner between real models."
 )
+
+
+def _emulated_note(emulated: Collection[bool]) -> str:
+    if not any(emulated):
+        return ""
+    return f"Every figure{'' if all(emulated) else ' marked so'} {_EMULATED}"
+
+
+def _finals_only(candidate: CandidateSummary, metric: str) -> bool:
+    """Tell whether a time to first transcript is that of the final in every trial."""
+    found = candidate.metrics.get(metric)
+    if metric != "stt_first_transcript" or found is None:
+        return False
+    return found.notes.get(FINALS_ONLY, 0) >= found.main.n - found.main.failures
+
+
+def _tells(candidate: CandidateSummary, metric: str) -> bool:
+    """Tell whether a candidate has a metric that says something of its own."""
+    return metric in candidate.metrics and not _finals_only(candidate, metric)
 
 
 def _columns(summary: RunSummary, driver: Driver) -> tuple[str, ...]:
@@ -98,7 +118,7 @@ def _columns(summary: RunSummary, driver: Driver) -> tuple[str, ...]:
         metric
         for metric in _HEADLINE[driver]
         if any(
-            metric in each.metrics
+            _tells(each, metric)
             or ((kind := word_rate(metric)) is not None and each.pooled(kind) is not None)
             for each in summary.candidates.values()
         )
@@ -136,8 +156,8 @@ def _headline_cell(candidate: CandidateSummary, metric: str) -> HeadlineCell:
             n=0 if found is None else found.main.n,
             failures=0 if found is None else found.main.failures,
         )
-    if found is None:
-        absent = missing("not measured")
+    if found is None or _finals_only(candidate, metric):
+        absent = missing("its STT sends finals only" if found else "not measured")
         return HeadlineCell(statistics=(("p50", absent), ("p95", absent)), n=0, failures=0)
     unit = Unit(found.metric.unit)
     return HeadlineCell(
@@ -236,7 +256,7 @@ def _distributions(
         curves = tuple(
             _curve(index, rows[name], summary.candidates[name].metrics[metric.id])
             for index, name in enumerate(names)
-            if metric.id in summary.candidates[name].metrics
+            if _tells(summary.candidates[name], metric.id)
         )
         if any(curve.points for curve in curves):
             shown.append(
@@ -384,7 +404,8 @@ def _build(data: RunData) -> ReportView:
     where = describe_time(waterfalls, names)
     failed = sum(each.failed for each in summary.candidates.values())
     if where:
-        support.insert(min(1, len(support)), where)
+        # Of a grid each factor has its sentence first.
+        support.insert(len(support) if matrix else min(1, len(support)), where)
     if failed:
         support.append(f"{count(failed)} of {plural(planned, 'trial')} failed.")
     distributions = _distributions(names, summary, counted)
@@ -396,7 +417,7 @@ def _build(data: RunData) -> ReportView:
         run=data.run,
         answer=answer,
         support=tuple(support),
-        emulated=EMULATED if any(emulated.values()) else "",
+        emulated=_emulated_note(emulated.values()),
         verdict=data.verdict,
         cautions=caution_views(
             [each for each in data.cautions if each.code != "emulated"], len(names)
@@ -493,11 +514,9 @@ def _column_note(summary: RunSummary, metric: str) -> str:
             (each.words.left_out for each in summary.candidates.values() if each.words), default=0
         )
         return f"without {plural(left_out, 'turn')} scored by character" if left_out else ""
-    if metric != "stt_first_transcript":
-        return ""
     finals = any(
-        "finals only" in each.metrics[metric].notes
+        FINALS_ONLY in each.metrics[metric].notes
         for each in summary.candidates.values()
-        if metric in each.metrics
+        if _tells(each, metric)
     )
-    return "finals only: equals the final" if finals else ""
+    return "of some turns that of the final" if finals else ""

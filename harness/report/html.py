@@ -11,7 +11,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +20,16 @@ import jinja2
 from markupsafe import Markup
 
 from harness.collector import collector_off
-from harness.report.format import DASH, MINUS, Cell, CellState, milliseconds, percent
+from harness.report.carried import carried_rows, carried_table, has_tail
+from harness.report.format import (
+    DASH,
+    MINUS,
+    Cell,
+    CellState,
+    candidate_title,
+    milliseconds,
+    percent,
+)
 from harness.report.page_data import base64_of, embed_json, pack_trials, page_data
 from harness.report.view import (
     Bar,
@@ -340,6 +349,7 @@ def render_html(
             view has a link.
         audio_base: what comes before such a link, from the page's own folder.
     """
+    view = replace(view, rows=carried_rows(view))
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
@@ -365,6 +375,11 @@ def render_html(
     with collector_off():
         return template.render(
             view=view,
+            # Where all is emulated, the banner, the heading and each name say it: not each number.
+            badged=not view.throughout,
+            titled=candidate_title,
+            tails=has_tail(view),
+            every_metric=None if view.all_metrics is None else carried_table(view.all_metrics),
             sections=_sections(view),
             sparks=_sparks(view),
             waterfalls=waterfalls,

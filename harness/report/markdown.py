@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
+from harness.report.carried import carried_rows
 from harness.report.format import Cell, CellState, milliseconds, percent
 from harness.report.view import BarKind, PlainTable, ReportView, VerdictKind
 
@@ -48,7 +49,7 @@ def _plain(table: PlainTable) -> list[str]:
 def _headline(view: ReportView) -> list[str]:
     header = ["Candidate", *(escape_markdown(column.name) for column in view.columns), "Failed"]
     rows = []
-    for row in view.rows:
+    for row in carried_rows(view):
         candidate = view.candidates[row.candidate]
         name = f"**{escape_markdown(candidate.name)}**"
         if candidate.emulated:

@@ -192,6 +192,7 @@ def page_data(view: ReportView, *, audio_base: str = "") -> dict[str, Any]:
             and point.error.value is not None
         ],
         "latency": view.latency_name,
+        "throughout": view.throughout,
         "chunk": CHUNK,
         "audio": audio_base,
         "trials": _trial_rows(view) if view.trials else None,

@@ -9,6 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from harness.report.carried import carried_rows
 from harness.report.format import DASH, Cell, CellState, milliseconds, percent
 from harness.report.view import (
     Bar,
@@ -127,7 +128,8 @@ _WHOLE = ("pooled", "rate")
 def headline_table(view: ReportView) -> Table:
     """Return the headline: for each metric a line of each candidate, p50 and p95 with intervals."""
     labels: list[str] = []
-    for row in view.rows:
+    rows = carried_rows(view)
+    for row in rows:
         for cell in row.cells:
             for label, _ in cell.statistics:
                 if label not in labels and label not in _WHOLE:
@@ -141,7 +143,7 @@ def headline_table(view: ReportView) -> Table:
     table.add_column("n", justify="right")
     table.add_column("Failed", justify="right")
     for k, column in enumerate(view.columns):
-        for first, row in enumerate(view.rows):
+        for first, row in enumerate(rows):
             cell = row.cells[k]
             found = dict(cell.statistics)
             word = next((each for each in _WHOLE if each in found), "")
@@ -159,7 +161,7 @@ def headline_table(view: ReportView) -> Table:
                 *values,
                 str(cell.n),
                 Text(str(cell.failures), style="bold red" if cell.failures else "dim"),
-                end_section=first == len(view.rows) - 1,
+                end_section=first == len(rows) - 1,
             )
     return table
 

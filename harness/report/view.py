@@ -579,3 +579,8 @@ class ReportView:
     matrix: PlainTable | None = None
     pairs: tuple[ComparisonView, ...] = ()
     pair_notes: tuple[str, ...] = ()
+
+    @property
+    def throughout(self) -> bool:
+        """Whether every candidate is emulated, so that no number here is a provider's."""
+        return bool(self.candidates) and all(each.emulated for each in self.candidates)

@@ -117,6 +117,33 @@ def test_too_few_trials_print_no_p95() -> None:
     assert {each.title for each in view.waterfalls} == {"median turn"}
 
 
+def test_a_first_transcript_that_is_the_final_has_no_column() -> None:
+    """Where every STT sends finals only, the time to first transcript is no figure of its own."""
+    finals = Script(first_transcript=None)
+    trials = make_run(("a", "b"), utterances=12, repeats=2, base=finals)
+    view = build_view(make_data(("a", "b"), trials=trials))
+    shown = {each.metric for each in view.columns} | {each.metric for each in view.distributions}
+    shown |= {metric for metric, _, _ in view.trial_metrics}
+    shown |= {each.metric for each in view.comparisons}
+    assert "stt_final" in shown
+    assert "stt_first_transcript" not in shown
+    streaming = build_view(make_data(("a", "b"), utterances=12, repeats=2))
+    assert "stt_first_transcript" in {each.metric for each in streaming.columns}
+
+
+def test_beside_a_streaming_stt_finals_only_is_a_dash() -> None:
+    """A candidate of finals only has no time to first transcript beside one that streams."""
+    trials = [
+        *make_run(("a",), utterances=12, repeats=1, base=Script(first_transcript=None)),
+        *make_run(("b",), utterances=12, repeats=1),
+    ]
+    view = build_view(make_data(("a", "b"), trials=trials))
+    place = [each.metric for each in view.columns].index("stt_first_transcript")
+    finals, streaming = (dict(row.cells[place].statistics)["p50"] for row in view.rows)
+    assert (finals.state, finals.note) == (CellState.MISSING, "its STT sends finals only")
+    assert streaming.state is CellState.VALUE
+
+
 def test_percentiles_among_failures_time_out() -> None:
     """Where a tenth of the trials failed, p95 is "timed out", and the failures are counted."""
     view = build_view(make_data(("a", "b"), utterances=12, repeats=8, failed={"b": 12}))

@@ -126,11 +126,57 @@ def test_the_page_opens(opened: Opener, width: int, scheme: str) -> None:
     assert background == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(15, 18, 22)")
 
 
-def test_every_emulated_number_is_marked(opened: Opener) -> None:
-    """Each number of the headline table stands beside an EMULATED badge."""
-    page, _ = opened()
-    numbers = page.locator(".headline td .st").count()
-    assert page.locator(".headline td .st .emu").count() == numbers > 0
+def test_a_page_that_is_emulated_throughout_says_so_once(opened: Opener) -> None:
+    """Banner, heading and each candidate's name say EMULATED; the numbers bear no badge each."""
+    page, _ = opened(replace(VIEW, comparisons=VIEW.comparisons * 2))
+    expect(page.locator(".emulated-banner")).to_contain_text("EMULATED")
+    assert page.locator(".emu").count() == page.locator("h1 .emu").count() == 1
+    names = page.locator(".headline tbody .cand").all_inner_texts()
+    names += page.locator("#trial-table tbody .cand").all_inner_texts()
+    for cell in ("Candidate", "against"):
+        names += page.locator(f'.compared td[data-label="{cell}"]').all_inner_texts()
+    assert len(names) > 4
+    assert all("emulated" in name for name in names)
+
+
+def test_an_emulated_number_beside_a_live_one_is_marked(opened: Opener) -> None:
+    """Where one candidate is live, each number of the emulated one has its badge."""
+    live, other = VIEW.candidates
+    mixed = (replace(live, name=live.name[:4], emulated=False), other)
+    rows = (
+        replace(
+            VIEW.rows[0],
+            cells=tuple(
+                replace(
+                    each,
+                    statistics=tuple(
+                        (label, replace(cell, emulated=False)) for label, cell in each.statistics
+                    ),
+                )
+                for each in VIEW.rows[0].cells
+            ),
+        ),
+        *VIEW.rows[1:],
+    )
+    page, _ = opened(replace(VIEW, candidates=mixed, rows=rows))
+    for position, marked in enumerate((False, True)):
+        row = page.locator(".headline tbody tr").nth(position)
+        numbers = row.locator("td .st").count()
+        assert row.locator("td .st .emu").count() == (numbers if marked else 0)
+        assert numbers > 0
+
+
+def test_a_phone_shows_the_comparison_s_numbers(opened: Opener) -> None:
+    """At 390 px each figure of the comparison lies within the screen, under its name."""
+    page, _ = opened(replace(VIEW, comparisons=VIEW.comparisons * 2), width=390)
+    table = page.locator(".compared").first
+    for name in ("Difference", "Ratio", "p, corrected", "Could have seen"):
+        cells = table.locator(f'td[data-label="{name}"]')
+        assert cells.count() > 0
+        for box in (cells.nth(k).bounding_box() for k in range(cells.count())):
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 390
 
 
 def test_live_numbers_are_not_marked(opened: Opener) -> None:

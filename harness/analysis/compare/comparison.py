@@ -42,6 +42,7 @@ from harness.analysis.statistics.estimate import Estimate, TimedOut, Unsupported
 from harness.analysis.statistics.paired import Change, RateChange, compare, holm
 from harness.analysis.summary.words import WORD_RATES, WordRate
 from harness.analysis.turn.definitions import EVENTS, METRICS
+from harness.analysis.turn.metrics import FINALS_ONLY, Measurement
 from harness.domain.suite import Candidate, Via
 from harness.errors import ConfigurationError
 
@@ -410,6 +411,19 @@ def _half_emulated(candidate: Side, reference: Side) -> dict[str, str]:
     }
 
 
+def _finals_only(candidate: Side, reference: Side) -> dict[str, str]:
+    """Return the time to first transcript where either side's STT sends finals only.
+
+    It is that of the final then, which is compared by itself.
+    """
+    metric = "stt_first_transcript"
+    for side in (candidate, reference):
+        found = [each for row in side.rows if isinstance(each := row.found[metric], Measurement)]
+        if found and all(each.note == FINALS_ONLY for each in found):
+            return {metric: f"{metric}: {side.name} sends finals only"}
+    return {}
+
+
 def _pair(
     candidate: Side,
     reference: Side,
@@ -418,7 +432,7 @@ def _pair(
     confidence: float,
 ) -> PairComparison:
     half = _half_emulated(candidate, reference)
-    refused = {**refused, **half}
+    refused = {**refused, **half, **_finals_only(candidate, reference)}
     changes: list[MetricChange] = []
     wholes = wholes_of(candidate, reference)
     for metric_id in metrics:

@@ -29,6 +29,7 @@ from harness.domain.trial import (
 from harness.domain.utterance import Utterance
 
 __all__ = [
+    "FINALS_ONLY",
     "METRICS",
     "Measurement",
     "Metric",
@@ -48,6 +49,7 @@ __all__ = [
 MILLISECOND = 1_000_000
 SECOND = 1_000_000_000
 FINALS_ONLY = "finals only"
+"""The note of a time to first transcript that is that of the final."""
 AFTER_RETRY = "after a retry"
 FELL_BACK = "fell back to voice activity"
 BY_VOICE = "voice activity decided, the detector was not asked"

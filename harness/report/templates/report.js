@@ -44,8 +44,8 @@ function ticks(low, high, count) {
   for (let v = Math.ceil(low / step - 1e-9) * step; v <= high + step * 1e-9; v += step) out.push(Math.abs(v) < step * 1e-9 ? 0 : v);
   return out;
 }
-const emuMini = () => el("abbr", { class: "emu", title: "EMULATED: from a gateway profile, not from a provider" }, "EMU");
-const emuBadge = () => el("span", { class: "emu", title: "EMULATED: from a gateway profile, not from a provider" }, "EMULATED");
+// Where all is emulated, the banner, the heading and each name say it: not each number.
+const emuMini = () => DATA.throughout ? null : el("abbr", { class: "emu", title: "EMULATED: from a gateway profile, not from a provider" }, "EMU");
 
 // ---- hints --------------------------------------------------------------------------------------
 const tip = $("tip");
@@ -165,19 +165,22 @@ function drawEcdf(width) {
 let paintEcdf = () => {};
 function ecdfTable() {
   const metric = DATA.ecdf[Number($("ecdf-metric").value) || 0];
-  const labels = metric.curves.length ? metric.curves[0].q.map((q) => q[0]) : [];
+  // A percentile that no candidate's trials carry is said once, above.
+  const all = metric.curves.length ? metric.curves[0].q.map((q) => q[0]) : [];
+  const kept = all.map((_, k) => k).filter((k) => k === 0 || metric.curves.some((curve) => curve.q[k][3] !== "too-small"));
+  const labels = kept.map((k) => all[k]);
   const table = el("table", { class: "plain" },
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Candidate"), ...labels.map((l) => el("th", { scope: "col" }, l)), el("th", { scope: "col", class: "num" }, "n"), el("th", { scope: "col", class: "num" }, "failed"))),
     el("tbody", {}, ...metric.curves.map((curve) => el("tr", {},
       el("th", { scope: "row" }, candidateMark(curve.c)),
-      ...curve.q.map(([, text, iv, state, emulated]) => el("td", {}, el("span", { class: "state-" + state }, text), emulated ? emuMini() : null, iv ? el("span", { class: "iv" }, " " + iv) : null)),
+      ...kept.map((k) => curve.q[k]).map(([, text, iv, state, emulated], k) => k && state === "too-small" ? el("td", { class: "state-too-small" }, "–") : el("td", {}, el("span", { class: "state-" + state }, text), emulated ? emuMini() : null, iv ? el("span", { class: "iv" }, " " + iv) : null)),
       el("td", { class: "num" }, String(curve.n)), el("td", { class: "num" }, String(curve.f))))));
   $("ecdf-table").replaceChildren(el("div", { class: "scroll" }, table));
 }
 function candidateMark(index) {
   const line = svg("svg", { width: 26, height: 8, "aria-hidden": "true" });
   line.append(svg("line", { x1: 0, x2: 26, y1: 4, y2: 4, stroke: colour(index), "stroke-width": 2.5, "stroke-dasharray": DASHES[index % 8] || null }));
-  return el("span", { class: "cand" }, line, el("span", {}, DATA.candidates[index].name, DATA.candidates[index].emulated ? emuBadge() : null));
+  return el("span", { class: "cand" }, line, el("span", {}, DATA.candidates[index].name));
 }
 if ($("ecdf")) {
   paintEcdf = drawn($("ecdf"), drawEcdf);
@@ -466,7 +469,7 @@ async function openTrial(id) {
   const candidate = DATA.candidates[T.c[index]];
   $("panel-title").replaceChildren(`Trial ${id} · ${T.u[index]}`);
   const body = $("panel-body");
-  const summary = el("dl", { class: "sum" }, el("div", {}, el("dt", {}, "Candidate"), el("dd", {}, candidate.name, candidate.emulated ? emuBadge() : null)), el("div", {}, el("dt", {}, "Outcome"), el("dd", {}, T.f[index] ? "failed: " + T.f[index] : T.s[index])), ...DATA.metrics.map((m, k) => el("div", {}, el("dt", {}, m.name), el("dd", {}, show(T.v[k][index], m.unit), m.emulated && T.v[k][index] !== null ? emuMini() : null))));
+  const summary = el("dl", { class: "sum" }, el("div", {}, el("dt", {}, "Candidate"), el("dd", {}, candidate.name)), el("div", {}, el("dt", {}, "Outcome"), el("dd", {}, T.f[index] ? "failed: " + T.f[index] : T.s[index])), ...DATA.metrics.map((m, k) => el("div", {}, el("dt", {}, m.name), el("dd", {}, show(T.v[k][index], m.unit), m.emulated && T.v[k][index] !== null ? emuMini() : null))));
   body.replaceChildren(summary);
   if (!panel.open) { returnTo = document.activeElement; panel.showModal(); }
   panel.scrollTop = 0;
