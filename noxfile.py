@@ -12,7 +12,8 @@ import nox
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_venv = "yes"
-nox.options.default_venv_backend = "virtualenv"
+# uv fills an environment in seconds, where there is one.
+nox.options.default_venv_backend = "uv|virtualenv"
 
 HERE = Path(__file__).parent
 REPORTS = HERE / "reports"
@@ -70,20 +71,41 @@ def doctor(session: nox.Session) -> None:
     _turnbench(session, "doctor", *session.posargs)
 
 
+# What does not judge milliseconds shares the machine, being mostly asleep.
+_SHARED = ("-n", "4", "--dist", "loadgroup")
+
+
+def _install_tests(session: nox.Session) -> None:
+    # Editable, because the tests read the shipped suites and recordings from the checkout.
+    session.install("-q", "-e", ".[dev,espeak,parquet]")
+    # Hundreds of processes import the same modules: let the first one keep what it compiled.
+    session.env["PYTHONDONTWRITEBYTECODE"] = ""
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the test suite; what follows `--` goes to pytest."""
-    # Editable, because the tests read the shipped suites and recordings from the checkout.
-    session.install("-q", "-e", ".[dev,espeak,parquet]")
+    _install_tests(session)
     if session.posargs:
         session.run("pytest", *session.posargs)
         return
-    # What judges milliseconds has the machine to itself; the rest shares it, being mostly asleep.
-    # The browser's driver keeps an event loop running, so its tests have a process of their own.
-    shared = ("-n", "4", "--dist", "loadgroup")
-    session.run("pytest", "-q", *shared, "-m", "not browser and not timing")
+    session.run("pytest", "-q", *_SHARED, "-m", "not browser and not timing and not long")
+    # What judges milliseconds has the machine to itself.
     session.run("pytest", "-q", "-m", "not browser and timing")
-    session.run("pytest", "-q", "-m", "browser")
+    # The browser's driver keeps an event loop running, so its tests have a process of their own.
+    session.run("pytest", "-q", "-m", "browser", "tests/report")
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Play the whole table of faults and the long fuzz: nightly, and before a release."""
+    _install_tests(session)
+    deep = {
+        "TURNBENCH_FUZZ": "100000",
+        "TURNBENCH_FUZZ_INPUTS": "1000",
+        "TURNBENCH_FUZZ_LIVE": "200",
+    }
+    session.run("pytest", "-q", *_SHARED, "-m", "long", *session.posargs, env=deep)
 
 
 @nox.session

@@ -1,7 +1,6 @@
 """Playing the fault table: one trial is struck, the next, on the same clients, is not."""
 
 import asyncio
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -31,12 +30,8 @@ from tests.pipeline.crooked import Door, Manner, door
 from tests.pipeline.fault_table import CASES, Case, EndsWell
 from tests.pipeline.playing import DATASET, Played, playable
 
-__all__ = ["ATTEMPTS", "play_cases", "striking", "verdict"]
+__all__ = ["play_cases", "striking", "verdict"]
 
-_LOG = logging.getLogger(__name__)
-ATTEMPTS = 2
-"""A cell that ends otherwise than the table says is played again, among fewer: machines stall."""
-_AGAIN_AT_ONCE = 3
 AT_ONCE = {"session": 6, "stage": 12}
 _TIMEOUTS = Timeouts(connect_s=5, transcript_s=5, reply_s=7, playout_s=12)
 _REQUEST_S = 3.0
@@ -71,7 +66,7 @@ class _DoorPlace(Place):
 
 
 def _profiles() -> str:
-    """Return a profile for each attempt at each cell, whose first request alone is struck."""
+    """Return a profile for each cell, whose first request alone is struck."""
     tables = ['["brief"]\nbase = "exact"\n["brief".llm]\nmax_sentences = 1\n']
     for case in CASES:
         stage = case.row.stage
@@ -82,12 +77,11 @@ def _profiles() -> str:
                 f"faults = {{ rates = {{ {case.fault.value} = 1.0 }}, first = {case.strikes}, "
                 f"retry_after_s = 1 }}\n"
             )
-        for attempt in range(ATTEMPTS):
-            name = case.profile(attempt)
-            tables.append(f'["{name}"]\nbase = "exact"\n["{name}".{stage.value}]\n')
-            tables.append(faults + sentence)
-            if case.row.varies:
-                tables.append(f'["{case.plain_profile(attempt)}"]\nbase = "exact"\n')
+        name = case.profile
+        tables.append(f'["{name}"]\nbase = "exact"\n["{name}".{stage.value}]\n')
+        tables.append(faults + sentence)
+        if case.row.varies:
+            tables.append(f'["{case.plain_profile}"]\nbase = "exact"\n')
     return "".join(tables)
 
 
@@ -104,14 +98,14 @@ def striking(folder: Path) -> Iterator[GatewayProcess]:
         yield process
 
 
-async def _play(gateway: GatewayProcess, watch: Watch, case: Case, attempt: int) -> list[Played]:
+async def _play(gateway: GatewayProcess, watch: Watch, case: Case) -> list[Played]:
     """Play the utterance until one trial has followed the struck one."""
     stage, in_session = case.row.stage, case.driver == "session"
     utterance = playable(_LONGER if in_session and stage is Stage.TTS else _UTTERANCE)
     timeouts = _TIMEOUTS
     if in_session and stage is Stage.LLM:
         timeouts = replace(timeouts, hang_up_s=_HANG_UP_S)
-    chosen = case.candidate(attempt)
+    chosen = case.candidate()
     options = SessionOptions(request_timeout_s=_REQUEST_S, max_retries=case.retries)
     suite = Suite(
         name="faults",
@@ -134,7 +128,7 @@ async def _play(gateway: GatewayProcess, watch: Watch, case: Case, attempt: int)
                 gateway=root,
                 gateway_key=gateway.key,
                 door=f"http://127.0.0.1:{way.port}",
-                behind=case.profile(attempt),
+                behind=case.profile,
             )
         player = _DRIVERS[case.driver](
             chosen, suite, place=place, watch=watch, redact=lambda text: text
@@ -148,7 +142,7 @@ async def _play(gateway: GatewayProcess, watch: Watch, case: Case, attempt: int)
             trials.append(await _trial(player, case, utterance, order))
             if way is not None and order == 0:
                 if case.row.varies:
-                    way.lead(f"/{case.profile(attempt)}/", f"/{case.plain_profile(attempt)}/")
+                    way.lead(f"/{case.profile}/", f"/{case.plain_profile}/")
                 if manner is not None:
                     await way.mend()
                     # Nobody speaks again before the network has told of the break.
@@ -195,24 +189,18 @@ def play_cases(gateway: GatewayProcess, cases: Sequence[Case]) -> dict[str, str 
         limit = asyncio.Semaphore(AT_ONCE[cases[0].driver])
         found: dict[str, str | None] = {}
 
-        async def one(case: Case, attempt: int) -> None:
+        async def one(case: Case) -> None:
             async with limit:
-                trials = await _play(gateway, watch, case, attempt)
+                trials = await _play(gateway, watch, case)
             found[case.name] = verdict(case, trials, gateway.key)
 
         # livekit's tokenizers hold the loop for more than a second over a word of four mebibytes,
         # which is the neighbours' time-out here: those come last.
         heavy = [each for each in cases if (each.row.stage, each.fault) == (Stage.LLM, F.OVERSIZED)]
         try:
-            await asyncio.gather(*(one(case, 0) for case in cases if case not in heavy))
+            await asyncio.gather(*(one(case) for case in cases if case not in heavy))
             for case in heavy:
-                await one(case, 0)
-            for attempt in range(1, ATTEMPTS):
-                wrong = [case for case in cases if found[case.name] is not None]
-                for case in wrong:
-                    _LOG.warning("again: %s: %s", case.name, found[case.name])
-                limit = asyncio.Semaphore(_AGAIN_AT_ONCE)
-                await asyncio.gather(*(one(case, attempt) for case in wrong))
+                await one(case)
         finally:
             await watch.aclose()
         return found

@@ -10,6 +10,7 @@ Baseten's truss and chain deployments differ in the address alone: ``test_basete
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from harness.domain.suite import Candidate, StageSettings
 from harness.domain.timeline import Stage
@@ -17,7 +18,7 @@ from harness.domain.trial import FailureKind as K
 from harness.gateway.profiles.faults import FaultKind as F
 from tests.pipeline.crooked import Manner
 
-__all__ = ["CASES", "ROWS", "Case", "Cell", "EndsWell", "Fault", "NotApplicable", "Row"]
+__all__ = ["CASES", "ROWS", "Case", "Cell", "EndsWell", "Fault", "NotApplicable", "Row", "Wire"]
 
 Fault = F | Manner
 
@@ -129,6 +130,14 @@ _NEVER: frozenset[Fault] = frozenset()
 _ONLY_REFUSALS: frozenset[Fault] = frozenset({F.UNAVAILABLE})
 
 
+class Wire(StrEnum):
+    """How a protocol carries an answer."""
+
+    SOCKET = "socket"
+    BODY = "body"
+    EVENTS = "events"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """A wire protocol of one stage.
@@ -136,6 +145,7 @@ class Row:
     Attributes:
         name: of the row.
         stage: which one.
+        wire: how it carries an answer.
         settings: how a suite chooses it.
         cells: how each fault ends.
         in_session: how it ends in a session, where that differs from the stage alone; None where
@@ -150,6 +160,7 @@ class Row:
 
     name: str
     stage: Stage
+    wire: Wire
     settings: StageSettings
     cells: Mapping[Fault, Cell]
     in_session: Mapping[Fault, Cell] | None = field(default_factory=dict)
@@ -161,6 +172,7 @@ class Row:
 def _row(
     name: str,
     stage: Stage,
+    wire: Wire,
     cells: Mapping[Fault, Cell],
     provider: str,
     *,
@@ -175,6 +187,7 @@ def _row(
     return Row(
         name=name,
         stage=stage,
+        wire=wire,
         settings=StageSettings(provider=provider, model=model, options=options),
         cells=cells,
         in_session=None if alone else (session or {}),
@@ -188,18 +201,36 @@ ROWS: tuple[Row, ...] = (
     _row(
         "parakeet",
         Stage.STT,
+        Wire.SOCKET,
         # Who asks for the final notices that no answer comes; a session does not ask.
         {**_HEARD_BY_SOCKET, F.STALL: K.TIMEOUT, Manner.STALLED: K.TIMEOUT},
         "openadapter",
         session={F.STALL: K.NO_TRANSCRIPT},
         ahead=1,
     ),
-    _row("openadapter-rest", Stage.STT, _HEARD_BY_REST, "openadapter", varies=True, mode="rest"),
-    _row("openai-rest", Stage.STT, _HEARD_BY_REST, "openai", alone=True),
-    _row("openai-realtime", Stage.STT, _HEARD_BY_SOCKET, "openai", again=_NEVER, realtime=True),
+    _row(
+        "openadapter-rest",
+        Stage.STT,
+        Wire.BODY,
+        _HEARD_BY_REST,
+        "openadapter",
+        varies=True,
+        mode="rest",
+    ),
+    _row("openai-rest", Stage.STT, Wire.BODY, _HEARD_BY_REST, "openai", alone=True),
+    _row(
+        "openai-realtime",
+        Stage.STT,
+        Wire.SOCKET,
+        _HEARD_BY_SOCKET,
+        "openai",
+        again=_NEVER,
+        realtime=True,
+    ),
     _row(
         "openai-realtime-own-vad",
         Stage.STT,
+        Wire.SOCKET,
         _HEARD_BY_SOCKET,
         "openai",
         model="gpt-realtime-whisper",
@@ -209,6 +240,7 @@ ROWS: tuple[Row, ...] = (
     _row(
         "livekit-stt",
         Stage.STT,
+        Wire.SOCKET,
         # The greeting gates nothing: audio goes out before it.
         {**_HEARD_BY_SOCKET, F.SLOW_HELLO: ENDS_WELL},
         "livekit",
@@ -217,25 +249,39 @@ ROWS: tuple[Row, ...] = (
     _row(
         "livekit-stt-24khz",
         Stage.STT,
+        Wire.SOCKET,
         {**_HEARD_BY_SOCKET, F.SLOW_HELLO: ENDS_WELL},
         "livekit",
         model="openai/gpt-live-transcribe",
         alone=True,
         again=_ONLY_REFUSALS,
     ),
-    _row("baseten-whisper", Stage.STT, _HEARD_BY_SOCKET, "baseten", again=_NEVER, model="whisper"),
-    _row("baseten-qwen3-asr", Stage.STT, _HEARD_BY_SOCKET, "baseten", model="qwen3-asr"),
-    _row("speko-stt", Stage.STT, _HEARD, "speko", varies=True),
-    _row("openadapter-llm", Stage.LLM, _ANSWERED, "openadapter"),
-    _row("openai-llm", Stage.LLM, _ANSWERED, "openai", alone=True),
-    _row("livekit-llm", Stage.LLM, _ANSWERED, "livekit"),
-    _row("baseten-llm", Stage.LLM, _ANSWERED, "baseten"),
-    _row("speko-llm", Stage.LLM, _ANSWERED, "speko"),
-    _row("speko-llm-buffered", Stage.LLM, _ANSWERED, "speko", alone=True, buffered=True),
-    _row("openadapter-tts", Stage.TTS, _SPOKEN, "openadapter"),
+    _row(
+        "baseten-whisper",
+        Stage.STT,
+        Wire.SOCKET,
+        _HEARD_BY_SOCKET,
+        "baseten",
+        again=_NEVER,
+        model="whisper",
+    ),
+    _row(
+        "baseten-qwen3-asr", Stage.STT, Wire.SOCKET, _HEARD_BY_SOCKET, "baseten", model="qwen3-asr"
+    ),
+    _row("speko-stt", Stage.STT, Wire.EVENTS, _HEARD, "speko", varies=True),
+    _row("openadapter-llm", Stage.LLM, Wire.EVENTS, _ANSWERED, "openadapter"),
+    _row("openai-llm", Stage.LLM, Wire.EVENTS, _ANSWERED, "openai", alone=True),
+    _row("livekit-llm", Stage.LLM, Wire.EVENTS, _ANSWERED, "livekit"),
+    _row("baseten-llm", Stage.LLM, Wire.EVENTS, _ANSWERED, "baseten"),
+    _row("speko-llm", Stage.LLM, Wire.EVENTS, _ANSWERED, "speko"),
+    _row(
+        "speko-llm-buffered", Stage.LLM, Wire.EVENTS, _ANSWERED, "speko", alone=True, buffered=True
+    ),
+    _row("openadapter-tts", Stage.TTS, Wire.BODY, _SPOKEN, "openadapter"),
     _row(
         "openadapter-tts-wav",
         Stage.TTS,
+        Wire.BODY,
         # A decoder skips what it cannot read; that the rest is missing shows.
         {**_SPOKEN, F.MALFORMED: K.TRUNCATED},
         "openadapter",
@@ -245,6 +291,7 @@ ROWS: tuple[Row, ...] = (
     _row(
         "openadapter-tts-mp3",
         Stage.TTS,
+        Wire.BODY,
         {**_SPOKEN, F.MALFORMED: K.TRUNCATED},
         "openadapter",
         alone=True,
@@ -254,14 +301,16 @@ ROWS: tuple[Row, ...] = (
     _row(
         "openai-tts-sse",
         Stage.TTS,
+        Wire.EVENTS,
         {**_SPOKEN, F.MID_STREAM_ERROR: K.STREAM_ERROR},
         "openai",
         model="gpt-4o-mini-tts",
     ),
-    _row("openai-tts", Stage.TTS, _SPOKEN, "openai", model="tts-1", alone=True),
+    _row("openai-tts", Stage.TTS, Wire.BODY, _SPOKEN, "openai", model="tts-1", alone=True),
     _row(
         "livekit-tts",
         Stage.TTS,
+        Wire.SOCKET,
         # The plugin keeps its socket, and learns that it is dead by speaking into it.
         {**_SPOKEN_BY_SOCKET, Manner.DROPS: K.RESET},
         "livekit",
@@ -270,6 +319,7 @@ ROWS: tuple[Row, ...] = (
     _row(
         "baseten-orpheus",
         Stage.TTS,
+        Wire.SOCKET,
         _SPOKEN_BY_SOCKET,
         "baseten",
         model="orpheus",
@@ -277,6 +327,7 @@ ROWS: tuple[Row, ...] = (
     _row(
         "baseten-orpheus-http",
         Stage.TTS,
+        Wire.BODY,
         _SPOKEN,
         "baseten",
         model="orpheus",
@@ -285,6 +336,7 @@ ROWS: tuple[Row, ...] = (
     _row(
         "baseten-qwen3-tts",
         Stage.TTS,
+        Wire.SOCKET,
         # Its plugin keeps its socket, too, and limits no message.
         {
             **_SPOKEN_BY_SOCKET,
@@ -295,9 +347,14 @@ ROWS: tuple[Row, ...] = (
         "baseten",
         model="qwen3-tts",
     ),
-    _row("speko-tts", Stage.TTS, _SPOKEN, "speko"),
+    _row("speko-tts", Stage.TTS, Wire.BODY, _SPOKEN, "speko"),
 )
 """The table."""
+
+_IN_SESSION: Mapping[tuple[Stage, Wire], Row] = {
+    (row.stage, row.wire): row for row in reversed(ROWS) if row.in_session is not None
+}
+"""The first row of each kind of protocol that sessions play."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,20 +392,27 @@ class Case:
         ahead = self.driver == "session" and self.fault in _AT_CONNECTING and not self.retries
         return 1 + (self.row.ahead if ahead else 0)
 
-    def profile(self, attempt: int) -> str:
-        """Return the name of the gateway's profile that is struck once."""
-        return f"once-{self.name}-{attempt}"
+    @property
+    def profile(self) -> str:
+        """The name of the gateway's profile that is struck once."""
+        return f"once-{self.name}"
 
-    def plain_profile(self, attempt: int) -> str:
-        """Return the name of the profile, as long as the other, that is never struck."""
-        return f"none-{self.name}-{attempt}"
+    @property
+    def plain_profile(self) -> str:
+        """The name of the profile, as long as the other, that is never struck."""
+        return f"none-{self.name}"
 
-    def candidate(self, attempt: int) -> Candidate:
+    @property
+    def long(self) -> bool:
+        """Whether another row's sessions stand for these: one of the same stage and wire."""
+        return self.driver == "session" and self.row not in _IN_SESSION.values()
+
+    def candidate(self) -> Candidate:
         """Return a candidate with the struck stage; in a session the others are plain."""
         struck = StageSettings(
             provider=self.row.settings.provider,
             model=self.row.settings.model,
-            profile=self.profile(attempt),
+            profile=self.profile,
             options=self.row.settings.options,
         )
         plain = StageSettings(provider="openadapter", profile="brief")

@@ -3,7 +3,8 @@
 Each cell of the table plays the same utterance with the same clients until the fault has struck
 once and a trial has followed it: so the last trial shows that nothing of the fault is left behind.
 The cells of a row are played at once in one event loop, as trials are in a run, and must not harm
-each other.
+each other. The stage driver plays every row; sessions play one row of each kind of protocol, and
+all of them where there is time (``nox -s faults``).
 """
 
 from collections.abc import Callable, Iterator
@@ -50,7 +51,17 @@ def wrong(failing: GatewayProcess, request: pytest.FixtureRequest) -> Verdicts:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(each, id=each.name, marks=pytest.mark.xdist_group(each.group)) for each in CASES],
+    [
+        pytest.param(
+            each,
+            id=each.name,
+            marks=[
+                pytest.mark.xdist_group(each.group),
+                *([pytest.mark.long] if each.long else []),
+            ],
+        )
+        for each in CASES
+    ],
 )
 def test_a_fault_ends_right(wrong: Verdicts, case: Case) -> None:
     """The struck trial fails at its stage, in its kind and time; the next, on its clients, ends."""
@@ -69,6 +80,15 @@ def test_every_fault_stands_in_every_row(row: Row) -> None:
             assert cell.why
         else:
             assert fault in playable
+
+
+def test_no_kind_of_protocol_is_left_for_the_night() -> None:
+    """Every fault of every row is played alone, and in a session by a row of its kind."""
+    daily = [case for case in CASES if not case.long]
+    alone = {(case.row.name, case.fault) for case in daily if case.driver == "stage"}
+    assert alone == {(case.row.name, case.fault) for case in CASES}
+    kinds = {(case.row.stage, case.row.wire) for case in daily if case.driver == "session"}
+    assert kinds == {(row.stage, row.wire) for row in ROWS}
 
 
 def test_every_stage_of_every_provider_has_a_row() -> None:
