@@ -118,7 +118,7 @@ def _performer(agent: type[voice.Agent]) -> type[SessionPerformer]:
 
 async def _measure(address: tuple[str, str], agent: type[voice.Agent]) -> tuple[float, list[Trial]]:
     """Return the median unattributed time of three trials after a warm-up."""
-    utterance = playable("kal16-timer")
+    utterance = playable("slt-clock")
     found = await play(
         *address, candidate(), [utterance] * 4, performer=_performer(agent), timeouts=HANG_UP
     )
@@ -184,7 +184,7 @@ async def test_without_a_planted_sleep_everything_has_a_cause(
     address: tuple[str, str], options: SessionOptions
 ) -> None:
     """On undisturbed trials the unattributed part is under a millisecond."""
-    utterance = playable("kal16-timer")
+    utterance = playable("slt-clock")
     found = await play(*address, candidate(), [utterance] * 4, session=options, timeouts=HANG_UP)
     trials = [each for each in found[1:] if isinstance(each, Trial)]
     assert len(trials) == 3, [getattr(each, "failure", None) for each in found]

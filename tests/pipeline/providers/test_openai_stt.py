@@ -21,8 +21,8 @@ from tests.pipeline.playing import DATASET, Played, part_ms, play, playable, una
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(120)]
 
-UTTERANCE = "kal16-timer"
-TEXT = "Set a timer for ten minutes."
+UTTERANCE = "slt-clock"
+TEXT = "What time is it?"
 WAYS: Mapping[str, tuple[str, str | None, Mapping[str, Any]]] = {
     "realtime": ("openai", None, {"realtime": True}),
     "realtime-by-client": ("openai", "gpt-realtime-whisper", {}),
@@ -183,7 +183,10 @@ async def test_a_client_that_ends_utterances_waits_itself(hearing: GatewayProces
     for trial in trials:
         assert part_ms(trial, "vad_silence") > 250
         assert part_ms(trial, "provider_silence") == 0
-    assert 99 <= min(part_ms(each, "stt") for each in trials) < 120
+    heard = sorted(part_ms(each, "stt") for each in trials)
+    # Held up, a client stamps the sending late or the answer: the median and the best trial tell.
+    assert heard[len(heard) // 2] >= 99
+    assert heard[0] < 120
 
 
 async def test_interims_come_over_the_realtime_socket(hearing: GatewayProcess) -> None:

@@ -67,7 +67,7 @@ tts = [
     { provider = "oak", model = "mouth" },
 ]
 """
-UTTERANCE = "kal16-timer"
+UTTERANCE = "slt-clock"
 CONNECT = APIConnectOptions(max_retry=0, timeout=5.0)
 
 
@@ -170,18 +170,17 @@ class TestASession:
         assert len(trials) == 3, [getattr(each, "failure", None) for each in found]
         assert sorted(unattributed_ms(each) for each in trials)[1] < 1.0
         for trial in trials:
-            marks = trial.turns[0].timeline()
-            assert trial.turns[0].transcripts[-1].text == "Set a timer for ten minutes."
+            assert trial.turns[0].transcripts[-1].text == playable(UTTERANCE).utterance.text
             assert part_ms(trial, "vad_silence") > 250
             assert part_ms(trial, "upload") > 0
-            for start, end, least in (
-                (Mark.SPEECH_SENT, Mark.FINAL_RECEIVED, 100),
-                (Mark.LLM_SENT, Mark.LLM_TEXT_RECEIVED, 199),
-                (Mark.TTS_SENT, Mark.TTS_FIRST_BYTE, 119),
-            ):
-                span = marks.span(start, end)
-                assert span is not None
-                assert span.ns / 1e6 >= least
+        for start, end, least in (
+            (Mark.SPEECH_SENT, Mark.FINAL_RECEIVED, 100),
+            (Mark.LLM_SENT, Mark.LLM_TEXT_RECEIVED, 199),
+            (Mark.TTS_SENT, Mark.TTS_FIRST_BYTE, 119),
+        ):
+            spans = [trial.turns[0].timeline().span(start, end) for trial in trials]
+            # The median: a client that is held up after it has sent stamps the sending late.
+            assert sorted(span.ns / 1e6 for span in spans if span is not None)[1] >= least
         assert requests(trials[0], Stage.STT)[0].connection is not None
         assert requests(trials[0], Stage.STT)[0].connection.reused  # type: ignore[union-attr]
 
@@ -210,8 +209,17 @@ class TestASession:
     @pytest.mark.timing
     async def test_buffering_costs_the_rest_of_the_answer(self, speko: GatewayProcess) -> None:
         """What Speko's JavaScript adapter does makes the first text as late as the last."""
-        streamed = await performed(speko, candidate(), times=2)
-        buffered = await performed(speko, candidate(llm={"buffered": True}), times=2)
+        streamed, buffered = [
+            await performed(
+                speko,
+                candidate(llm={"buffered": whole}),
+                times=2,
+                # Its answer is long enough to show it.
+                utterance=playable("kal16-timer"),
+                hang_up_s=0.1,
+            )
+            for whole in (False, True)
+        ]
         spans = []
         for trial in (streamed[1], buffered[1]):
             assert isinstance(trial, Trial), trial.failure
