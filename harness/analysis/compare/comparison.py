@@ -420,7 +420,7 @@ def _finals_only(candidate: Side, reference: Side) -> dict[str, str]:
     for side in (candidate, reference):
         found = [each for row in side.rows if isinstance(each := row.found[metric], Measurement)]
         if found and all(each.note == FINALS_ONLY for each in found):
-            return {metric: f"{metric}: {side.name} sends finals only"}
+            return {metric: f"{metric}: where an STT sends finals only it is that of the final"}
     return {}
 
 
