@@ -10,58 +10,29 @@ from typing import Any
 from livekit.agents import utils
 
 from harness.domain.boot import Boot, Tell
-from harness.domain.driver import PlayableBargeIn, PlayableUtterance, ReplyAudio
+from harness.domain.driver import PlayableUtterance, ReplyAudio
 from harness.domain.suite import Candidate, StageSettings, Suite
-from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import (
-    FailedTrial,
-    Failure,
-    FailureKind,
-    Request,
-    Trial,
-    TrialKey,
-    Turn,
-)
+from harness.domain.timeline import Stage
+from harness.domain.trial import FailedTrial, Failure, Trial, TrialKey, Turn
 from harness.pacing import Pacer
-from harness.pipeline.drivers.assembly import Schedule, assemble
+from harness.pipeline.drivers.assembly import assemble
+from harness.pipeline.drivers.blame import audio_failure, primary_failure
 from harness.pipeline.drivers.boots import boots_seen, sleepers, wake
 from harness.pipeline.drivers.clients import Clients, quiet_livekit
-from harness.pipeline.line.reply_check import reply_fault
+from harness.pipeline.drivers.performance import Performance, line_for
 from harness.pipeline.line.sink import PlayoutClock
-from harness.pipeline.line.source import PIPELINE_RATE, Line, PacedInput, room_tone
+from harness.pipeline.line.source import PacedInput
 from harness.pipeline.place import Place
 from harness.pipeline.recording.health import Watch, health
 from harness.pipeline.recording.recording import CURRENT_RECORDER, Recorder
-from harness.pipeline.transport.failures import failure_of
 from harness.pipeline.transport.sending import note_speech_sent
 
-__all__ = [
-    "Base",
-    "Performance",
-    "audio_failure",
-    "line_for",
-    "primary_failure",
-    "wait_until",
-]
+__all__ = ["Base"]
 
-_NS = 1_000_000_000
 ASK_S = 30.0
 """How long a deployment's answer is waited for before it is asked for again."""
 _WARM_UP_S = 1.0
 """How long clients get to connect before a trial that is to find them warm."""
-LEAD_IN_MS = 300
-"""Open line before the recording: connections are made in it, as before a caller's first word."""
-
-
-def line_for(utterance: PlayableUtterance, suite: Suite) -> Line:
-    """Return the caller's line for an utterance."""
-    trailing = room_tone(PIPELINE_RATE) if suite.trailing == "room" else b""
-    return Line(
-        pcm=utterance.pcm,
-        frame_ms=suite.frame_ms,
-        lead_in_frames=LEAD_IN_MS // suite.frame_ms,
-        trailing=trailing,
-    )
 
 
 @dataclass(slots=True)
@@ -89,124 +60,6 @@ class _Collector:
 
 
 _COLLECTOR = _Collector()
-
-
-def primary_failure(recorder: Recorder, turn: Turn, redact: Callable[[str], str]) -> Failure | None:
-    """Return the first cause of a trial's failure.
-
-    A request that failed tells more than livekit's error of it; errors that no request explains
-    come next.
-    """
-    failed = [
-        each
-        for each in turn.requests
-        # Without its detector of interruptions livekit goes on by voice activity.
-        if each.failure is not None and not each.cancelled and each.stage is not Stage.INTERRUPTION
-    ]
-    if failed:
-        first = min(failed, key=_begin)
-        assert first.failure is not None
-        # A reset that livekit's own time-out caused is a time-out.
-        for problem in recorder.turn_problems():
-            described = failure_of(problem.stage, problem.error, redact)
-            if problem.stage is first.stage and described.kind is FailureKind.TIMEOUT:
-                return described
-        return first.failure
-    problems = recorder.turn_problems()
-    if problems:
-        first_problem = min(problems, key=lambda problem: problem.at_ns)
-        return failure_of(first_problem.stage, first_problem.error, redact)
-    return None
-
-
-def audio_failure(turn: Turn, pcm: bytes) -> Failure | None:
-    """Return why the reply's audio cannot be speech, or None."""
-    reply = turn.reply
-    if reply is None or reply.interrupted:
-        return None
-    if reply.leading_silence >= reply.samples:
-        return Failure(
-            stage=Stage.TTS, kind=FailureKind.SILENT, message="the reply's audio is silent"
-        )
-    text = "".join(
-        each.text for each in turn.requests if each.stage is Stage.TTS and not each.cancelled
-    )
-    found = reply_fault(pcm, reply.sample_rate, text)
-    if found is None:
-        return None
-    kind, message = found
-    return Failure(stage=Stage.TTS, kind=FailureKind(kind), message=message)
-
-
-def _begin(request: Request) -> int:
-    return request.marks.get(Mark.LLM_REQUEST) or request.marks.get(Mark.TTS_REQUEST) or 0
-
-
-async def wait_until(
-    condition: Callable[[], bool], *, until_ns: int, poll_s: float = 0.005
-) -> bool:
-    """Poll a condition until an instant; return whether it came true.
-
-    Polling, because what is waited for happens inside livekit, which offers no event for it.
-    """
-    while not condition():
-        if time.perf_counter_ns() >= until_ns:
-            return False
-        await asyncio.sleep(poll_s)
-    return True
-
-
-@dataclass(slots=True, kw_only=True)
-class Performance:
-    """A trial under way: what it is played with and what it leaves behind.
-
-    Attributes:
-        key: which trial of the plan.
-        candidate: whose trial it is.
-        utterance: what is played.
-        clients: what it is played with.
-        cold: its connections are not yet there.
-        recorder: what the probes write down.
-        source: the caller's microphone.
-        sink: the caller's ear.
-        origin_ns: when the recording's first sample is due; the trial's begin until that is known.
-        emulated: the stages of a user's own agent that a gateway answered; None for candidates of
-            the suite's own.
-    """
-
-    key: TrialKey
-    candidate: Candidate
-    utterance: PlayableUtterance
-    clients: Clients
-    cold: bool
-    recorder: Recorder
-    source: PacedInput
-    sink: PlayoutClock
-    origin_ns: int
-    emulated: frozenset[Stage] | None = None
-
-    @property
-    def barge_in(self) -> PlayableBargeIn | None:
-        """What is to be said over the reply, if anything."""
-        return self.utterance.barge_ins.get(self.key.barge_in)
-
-    @property
-    def audio_end_ns(self) -> int:
-        """When the recording's last sample is due."""
-        return self.origin_ns + len(self.utterance.pcm) // 2 * _NS // PIPELINE_RATE
-
-    def schedule(self) -> Schedule:
-        """Return when the utterance was due."""
-        origin = self.origin_ns
-        start, end = self.utterance.speech_start_ns, self.utterance.speech_end_ns
-        return Schedule(
-            origin_ns=origin,
-            audio_end_ns=self.audio_end_ns,
-            speech_start_ns=None if start is None else origin + start,
-            speech_end_ns=None if end is None else origin + end,
-            released=self.source.speech_released,
-            released_due_ns=self.source.speech_released_due,
-        )
 
 
 class Base:

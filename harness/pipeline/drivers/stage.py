@@ -18,9 +18,11 @@ from harness.domain.driver import PlayableUtterance
 from harness.domain.suite import Candidate
 from harness.domain.timeline import Stage
 from harness.domain.trial import Failure, FailureKind
+from harness.pipeline.drivers.blame import no_transcript
 from harness.pipeline.drivers.clients import connect_options
 from harness.pipeline.drivers.closing import close_within
-from harness.pipeline.drivers.performer import Base, Performance
+from harness.pipeline.drivers.performance import Performance
+from harness.pipeline.drivers.performer import Base
 from harness.pipeline.line.sink import PlayoutClock
 from harness.pipeline.line.source import PacedInput
 from harness.pipeline.probes.probes import on_speech_event
@@ -136,15 +138,12 @@ class StagePerformer(Base):
                     with contextlib.suppress(RuntimeError):
                         stream.flush()
 
-        def understood() -> bool:
-            return any(each.kind == "final" and each.text.strip() for each in recorder.transcripts)
-
         async def listen() -> None:
             async for event in _events(stream):
                 on_speech_event(recorder, event)
                 final = event.type is stt.SpeechEventType.FINAL_TRANSCRIPT
                 # An empty final may be what a finalize flushed; it is no transcript by itself.
-                if final and understood() and time.perf_counter_ns() >= due:
+                if final and recorder.understood() and time.perf_counter_ns() >= due:
                     heard.set()
 
         failure: Failure | None = None
@@ -162,12 +161,8 @@ class StagePerformer(Base):
             elif listening in done and (error := listening.exception()) is not None:
                 recorder.problem(Stage.STT, error)
                 failure = failure_of(Stage.STT, error, self._redact)
-            elif end is not None and not understood():
-                failure = Failure(
-                    stage=Stage.STT,
-                    kind=FailureKind.NO_TRANSCRIPT,
-                    message=f"no final transcript within {timeout_s:g} s of the speech end",
-                )
+            elif end is not None and not recorder.understood():
+                failure = no_transcript(timeout_s)
         finally:
             source.close()
             for task in (feeding, listening, waiting):
@@ -209,11 +204,7 @@ class StagePerformer(Base):
             recorder.problem(Stage.STT, error)
             return origin, failure_of(Stage.STT, error, self._redact)
         if end is not None and not any(each.text.strip() for each in recorder.transcripts):
-            return origin, Failure(
-                stage=Stage.STT,
-                kind=FailureKind.NO_TRANSCRIPT,
-                message=f"no final transcript within {timeout_s:g} s of the speech end",
-            )
+            return origin, no_transcript(timeout_s)
         return origin, None
 
     async def _ask(

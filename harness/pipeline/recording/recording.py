@@ -275,6 +275,10 @@ class Recorder:
         self.nodes.append(node)
         return node
 
+    def understood(self) -> bool:
+        """Whether a final transcript with a text has come."""
+        return any(each.kind == "final" and each.text.strip() for each in self.transcripts)
+
     def turn_problems(self) -> list[Problem]:
         """Return the errors that can have harmed the turn.
 

@@ -8,6 +8,7 @@ import pytest
 from harness.domain.suite import Candidate, DatasetChoice, SessionOptions, Suite, Via
 from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import FailureKind, PlayoutSegment, Reply, Turn
+from harness.pipeline.drivers.blame import silence_failure
 from harness.pipeline.drivers.session import SessionPerformer
 from harness.pipeline.line.sink import PlayoutClock
 from harness.pipeline.place import Place
@@ -47,14 +48,14 @@ async def test_a_reply_that_the_agent_cut_before_it_was_audible(reply: Reply | N
     assert failure is not None
     assert (failure.stage, failure.kind) == (Stage.INTERRUPTION, FailureKind.NO_REPLY)
     recorder.commits.append(stamp())
-    assert driver._silence(recorder) == failure
+    assert silence_failure(recorder, 1.0) == failure
 
 
 async def test_a_reply_that_did_not_come_is_no_interruption() -> None:
     """Without an interruption, the stage at which the turn stopped is blamed as ever."""
     recorder = Recorder("t")
     recorder.commits.append(stamp())
-    assert _driver()._silence(recorder).stage is Stage.LLM
+    assert silence_failure(recorder, 1.0).stage is Stage.LLM
     turn = Turn(index=0, utterance="u", marks={Mark.SPEECH_END: 1})
     performance: Any = SimpleNamespace(recorder=recorder, sink=PlayoutClock())
     failure = _driver()._verdict(performance, (turn,), None)

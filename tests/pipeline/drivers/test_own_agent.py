@@ -15,7 +15,7 @@ from harness.domain.suite import Candidate, Timeouts
 from harness.domain.timeline import Stage
 from harness.domain.trial import Cause, FailedTrial, FailureKind, Trial, WaitCause
 from harness.errors import ConfigurationError
-from harness.pipeline.drivers.session import load_agent
+from harness.pipeline.drivers.own_agent import load_agent
 from harness.pipeline.providers.parakeet.stt import ParakeetSTT
 from tests.pipeline.playing import Played, play, playable
 
