@@ -17,7 +17,8 @@ from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, FailureKind, Trial, TrialKey
 from harness.errors import InvariantError
 from harness.runner import End, Outcome, run_suite
-from harness.store.runs.wire import decode_boot, encode_boot
+from harness.store.runs.decode import decode_boot
+from harness.store.runs.encode import encode_boot
 from tests.scripted_performer import ScriptedPerformer, failed_of, playable, suite_of, trial_of
 
 WARM = Boot(stage=Stage.TTS, provider="baseten", took_ns=300_000_000, cold=False)

@@ -1,21 +1,17 @@
 """A run and its analysis as a report view: what is shown, in which order, in which words."""
 
-import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 
 from harness.analysis.compare.comparable import MeasuredRun
 from harness.analysis.compare.comparison import Comparison, compare_within
 from harness.analysis.compare.grid import GridComparison, compare_grid
-from harness.analysis.compare.standings import contenders, leading_latency
 from harness.analysis.statistics.estimate import Estimate, Statistic, TimedOut
-from harness.analysis.statistics.pareto import pareto
-from harness.analysis.statistics.quantile import quantile_index
-from harness.analysis.summary.samples import Row, make_rows
-from harness.analysis.summary.summary import CandidateSummary, MetricSummary, RunSummary
+from harness.analysis.summary.samples import make_rows
+from harness.analysis.summary.summary import CandidateSummary, RunSummary
 from harness.analysis.summary.words import word_rate
 from harness.analysis.turn.attribution import Waterfall, waterfall
 from harness.analysis.turn.definitions import EVENTS, METRICS
-from harness.analysis.turn.disturbance import Selection, select
+from harness.analysis.turn.disturbance import select
 from harness.analysis.turn.metrics import FINALS_ONLY
 from harness.collector import collector_off
 from harness.domain.suite import Driver, Via
@@ -24,8 +20,7 @@ from harness.domain.trial import FailedTrial, Trial
 from harness.report.breakdowns import breakdown_tables
 from harness.report.cautions import caution_views
 from harness.report.comparisons import comparison_answer, comparison_notes, comparison_views
-from harness.report.decisions import standing_text
-from harness.report.details import bars_of, trial_views
+from harness.report.details import trial_views
 from harness.report.findings import describe_time, headline_answer
 from harness.report.format import (
     Unit,
@@ -33,7 +28,6 @@ from harness.report.format import (
     cell,
     count,
     in_characters,
-    milliseconds,
     missing,
     plural,
 )
@@ -46,17 +40,20 @@ from harness.report.panels import (
     word_error_rows,
     word_error_totals,
 )
+from harness.report.plots import (
+    distribution_views,
+    finals_only,
+    pareto_points,
+    tells,
+    waterfall_views,
+)
 from harness.report.settings import candidate_stages, definitions, settings
 from harness.report.view import (
     CandidateView,
-    Curve,
-    Distribution,
     HeadlineCell,
     HeadlineColumn,
     HeadlineRow,
-    LatencyAccuracyPoint,
     ReportView,
-    WaterfallView,
 )
 
 __all__ = ["build_view"]
@@ -85,8 +82,6 @@ _HEADLINE = {
     ),
 }
 _DECIDING = ("response", "llm_ttft", "stt_finalize", "tts_first_byte", "wer")
-# A curve of more points than pixels is no truer.
-_MOST_POINTS = 400
 
 _EMULATED = (
     "comes from a latency profile of the gateway on this machine, not from a provider. It shows "
@@ -100,25 +95,12 @@ def _emulated_note(emulated: Collection[bool]) -> str:
     return f"Every figure{'' if all(emulated) else ' marked so'} {_EMULATED}"
 
 
-def _finals_only(candidate: CandidateSummary, metric: str) -> bool:
-    """Tell whether a time to first transcript is that of the final in every trial."""
-    found = candidate.metrics.get(metric)
-    if metric != "stt_first_transcript" or found is None:
-        return False
-    return found.notes.get(FINALS_ONLY, 0) >= found.main.n - found.main.failures
-
-
-def _tells(candidate: CandidateSummary, metric: str) -> bool:
-    """Tell whether a candidate has a metric that says something of its own."""
-    return metric in candidate.metrics and not _finals_only(candidate, metric)
-
-
 def _columns(summary: RunSummary, driver: Driver) -> tuple[str, ...]:
     return tuple(
         metric
         for metric in _HEADLINE[driver]
         if any(
-            _tells(each, metric)
+            tells(each, metric)
             or ((kind := word_rate(metric)) is not None and each.pooled(kind) is not None)
             for each in summary.candidates.values()
         )
@@ -156,7 +138,7 @@ def _headline_cell(candidate: CandidateSummary, metric: str) -> HeadlineCell:
             n=0 if found is None else found.main.n,
             failures=0 if found is None else found.main.failures,
         )
-    if found is None or _finals_only(candidate, metric):
+    if found is None or finals_only(candidate, metric):
         absent = missing("its STT sends finals only" if found else "not measured")
         return HeadlineCell(statistics=(("p50", absent), ("p95", absent)), n=0, failures=0)
     unit = Unit(found.metric.unit)
@@ -168,134 +150,6 @@ def _headline_cell(candidate: CandidateSummary, metric: str) -> HeadlineCell:
         n=found.main.n,
         failures=found.main.failures,
     )
-
-
-def _typical(
-    trials: Sequence[Trial | FailedTrial], falls: Mapping[int, Waterfall], share: float
-) -> tuple[Trial | FailedTrial, Waterfall] | None:
-    """Return the actual turn whose response is a percentile, by the law of ``typical_turn``.
-
-    The waterfalls are computed once for all trials, so that a large run is not walked again.
-    """
-    found = [
-        (falls[id(trial)].response_ns, trial.key.order, trial)
-        for trial in trials
-        if isinstance(trial, Trial) and id(trial) in falls
-    ]
-    failures = sum(isinstance(trial, FailedTrial) for trial in trials)
-    if not found:
-        return None
-    index = quantile_index(len(found) + failures, share)
-    if index >= len(found):
-        return None
-    trial = sorted(found, key=lambda each: each[:2])[index][2]
-    return trial, falls[id(trial)]
-
-
-def _waterfalls(
-    candidates: Sequence[tuple[int, CandidateSummary]],
-    selections: Mapping[str, Selection],
-    falls: Mapping[int, Waterfall],
-) -> tuple[WaterfallView, ...]:
-    views = []
-    for index, candidate in candidates:
-        trials = selections[candidate.candidate].main
-        shown = [("median turn", 0.5)]
-        response = candidate.metrics.get("response")
-        # A p95 that the trials cannot carry has no turn that stands for it.
-        if response is not None and isinstance(response.main.p95, Estimate):
-            shown.append(("p95 turn", 0.95))
-        for title, share in shown:
-            found = _typical(trials, falls, share)
-            if found is not None:
-                views.append(_waterfall(index, title, *found))
-    return tuple(views)
-
-
-def _waterfall(
-    index: int, title: str, trial: Trial | FailedTrial, falls: Waterfall
-) -> WaterfallView:
-    return WaterfallView(
-        candidate=index,
-        title=title,
-        trial=trial.key.id,
-        bars=bars_of(falls),
-        response_ns=falls.response_ns,
-        response=milliseconds(falls.response_ns),
-        note="Answered before the end of speech: nothing to split."
-        if falls.response_ns <= 0
-        else "",
-    )
-
-
-def _curve(index: int, rows: Sequence[Row], found: MetricSummary) -> Curve:
-    metric = found.metric
-    values = sorted(v for row in rows if (v := row.value(metric.id)) is not None)
-    n, failures = found.main.n, found.main.failures
-    total = max(1, len(values) + failures)
-    step = max(1, math.ceil(len(values) / _MOST_POINTS))
-    kept = sorted({*range(step - 1, len(values), step), *([len(values) - 1] if values else [])})
-    unit = Unit(metric.unit)
-    return Curve(
-        candidate=index,
-        points=tuple((values[k], (k + 1) / total) for k in kept),
-        n=n,
-        failures=failures,
-        quantiles=tuple(
-            (name, cell(found.main.get(name), unit, emulated=found.emulated))
-            for name in ("p50", "p90", "p95", "p99")
-        ),
-    )
-
-
-def _distributions(
-    names: Sequence[str], summary: RunSummary, rows: Mapping[str, Sequence[Row]]
-) -> tuple[Distribution, ...]:
-    shown = []
-    for metric in (each for each in METRICS.values() if each.id not in EVENTS):
-        curves = tuple(
-            _curve(index, rows[name], summary.candidates[name].metrics[metric.id])
-            for index, name in enumerate(names)
-            if _tells(summary.candidates[name], metric.id)
-        )
-        if any(curve.points for curve in curves):
-            shown.append(
-                Distribution(
-                    metric=metric.id,
-                    name=metric.title,
-                    unit=metric.unit,
-                    emulated=any(
-                        metric.id in each.metrics and each.metrics[metric.id].emulated
-                        for each in summary.candidates.values()
-                    ),
-                    curves=curves,
-                )
-            )
-    return tuple(shown)
-
-
-def _pareto(names: Sequence[str], summary: RunSummary) -> tuple[LatencyAccuracyPoint, ...]:
-    """Return the points of the plot; who is on the front is decided over all objectives."""
-    latency = leading_latency(summary)
-    if latency is None:
-        return ()
-    contending = contenders(summary, latency=latency)
-    points = []
-    for contender, standing in zip(contending, pareto(contending), strict=True):
-        p50, rate = contender.objectives[latency], contender.objectives.get("wer")
-        if not isinstance(p50, Estimate) or not isinstance(rate, Estimate):
-            continue
-        emulated = summary.candidates[contender.name].metrics[latency].emulated
-        points.append(
-            LatencyAccuracyPoint(
-                candidate=names.index(contender.name),
-                latency=cell(p50, Unit.MILLISECONDS, emulated=emulated),
-                error=cell(rate, Unit.RATE, emulated=emulated),
-                on_front=standing.on_front,
-                standing=standing_text(standing),
-            )
-        )
-    return tuple(points)
 
 
 def _ranked(summary: RunSummary, metric: str) -> list[tuple[str, Statistic]]:
@@ -381,7 +235,7 @@ def _build(data: RunData) -> ReportView:
     }
     # Each stage alone has no critical path: its trials are not turns.
     staged = data.suite.driver is Driver.STAGE
-    waterfalls = _waterfalls(
+    waterfalls = waterfall_views(
         [] if staged else [(indices[name], summary.candidates[name]) for name in names],
         selections,
         falls,
@@ -408,7 +262,7 @@ def _build(data: RunData) -> ReportView:
         support.insert(len(support) if matrix else min(1, len(support)), where)
     if failed:
         support.append(f"{count(failed)} of {plural(planned, 'trial')} failed.")
-    distributions = _distributions(names, summary, counted)
+    distributions = distribution_views(names, summary, counted)
     shown = [*(each.metric for each in distributions), *EVENTS]
     trial_metrics = tuple(metric for metric in columns if metric in shown)
     return ReportView(
@@ -455,7 +309,7 @@ def _build(data: RunData) -> ReportView:
         matrix=matrix,
         pairs=() if apart is None else comparison_views(apart, leading=deciding),
         pair_notes=() if apart is None else comparison_notes(apart),
-        pareto=_pareto(names, summary),
+        pareto=pareto_points(names, summary),
         word_errors=word_error_rows(counted, indices),
         word_error_totals=word_error_totals(summary),
         failures=failure_rows(names, selections),
@@ -517,6 +371,6 @@ def _column_note(summary: RunSummary, metric: str) -> str:
     finals = any(
         FINALS_ONLY in each.metrics[metric].notes
         for each in summary.candidates.values()
-        if _tells(each, metric)
+        if tells(each, metric)
     )
     return "of some turns that of the final" if finals else ""

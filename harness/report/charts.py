@@ -17,7 +17,8 @@ from matplotlib.patches import Patch
 
 from harness.collector import collector_off
 from harness.report.format import milliseconds
-from harness.report.view import BarKind, ComparisonView, Distribution, ReportView
+from harness.report.trial_view import BarKind
+from harness.report.view import ComparisonView, Distribution, ReportView
 
 __all__ = ["CHARTS", "draw_charts"]
 

@@ -16,7 +16,7 @@ from harness.domain.utterance import Utterance
 from harness.report.format import count, milliseconds
 from harness.report.inputs import RunData
 from harness.report.providers import cost_line, provider_facts, request_lines
-from harness.report.view import (
+from harness.report.trial_view import (
     Bar,
     BarKind,
     DiffPiece,

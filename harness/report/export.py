@@ -6,7 +6,8 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
-from harness.report.view import ReportView, TrialView
+from harness.report.trial_view import TrialView
+from harness.report.view import ReportView
 
 __all__ = ["FORMAT_VERSION", "metric_column", "render_json", "trial_records"]
 

@@ -20,7 +20,7 @@ from harness.report.format import (
     percent,
     quantity,
 )
-from harness.report.view import BarKind, WaterfallView
+from harness.report.trial_view import BarKind, WaterfallView
 
 __all__ = [
     "between",

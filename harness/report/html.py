@@ -31,13 +31,8 @@ from harness.report.format import (
     percent,
 )
 from harness.report.page_data import base64_of, embed_json, pack_trials, page_data
-from harness.report.view import (
-    Bar,
-    BarKind,
-    PlainTable,
-    ReportView,
-    WaterfallView,
-)
+from harness.report.trial_view import Bar, BarKind, WaterfallView
+from harness.report.view import PlainTable, ReportView
 
 __all__ = ["AudioClip", "render_html"]
 

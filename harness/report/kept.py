@@ -16,9 +16,11 @@ from typing import Any, Final
 
 from harness.collector import collector_off
 from harness.report import format as format_module
+from harness.report import trial_view as trial_module
 from harness.report import view as view_module
 from harness.report.page_data import pack_trials
-from harness.report.view import ReportView, TrialStatus, TrialView
+from harness.report.trial_view import TrialStatus, TrialView
+from harness.report.view import ReportView
 
 __all__ = ["UnreadableViewError", "decode_view", "encode_view", "packed_view"]
 
@@ -36,7 +38,7 @@ class UnreadableViewError(ValueError):
 
 def _classes() -> dict[str, type]:
     found: dict[str, type] = {}
-    for module in (view_module, format_module):
+    for module in (view_module, trial_module, format_module):
         for name in module.__all__:
             each = getattr(module, name)
             if isinstance(each, type) and (

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 
 from harness.report.carried import carried_rows
 from harness.report.format import Cell, CellState, milliseconds, percent
-from harness.report.view import BarKind, PlainTable, ReportView, VerdictKind
+from harness.report.trial_view import BarKind
+from harness.report.view import PlainTable, ReportView, VerdictKind
 
 __all__ = ["escape_markdown", "render_markdown"]
 

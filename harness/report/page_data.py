@@ -14,7 +14,8 @@ from typing import Any
 from markupsafe import Markup
 
 from harness.report.format import Cell
-from harness.report.view import ComparisonView, ReportView, TrialView, TurnView
+from harness.report.trial_view import TrialView, TurnView
+from harness.report.view import ComparisonView, ReportView
 
 __all__ = ["CHUNK", "base64_of", "embed_json", "pack_trials", "page_data"]
 

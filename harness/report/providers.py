@@ -11,7 +11,8 @@ from harness.domain.suite import Suite
 from harness.domain.timeline import Stage
 from harness.domain.trial import Attempt, Connection, Request, Trial
 from harness.report.format import Cell, count, milliseconds, percent
-from harness.report.view import PlainTable, ProviderFact
+from harness.report.trial_view import ProviderFact
+from harness.report.view import PlainTable
 
 __all__ = [
     "caches_table",

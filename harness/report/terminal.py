@@ -5,23 +5,13 @@ from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from harness.report.carried import carried_rows
 from harness.report.format import DASH, Cell, CellState, milliseconds, percent
-from harness.report.view import (
-    Bar,
-    BarKind,
-    ComparisonView,
-    PlainTable,
-    ReportView,
-    RequestView,
-    TrialView,
-    TurnView,
-    VerdictKind,
-)
+from harness.report.trial_view import Bar, BarKind
+from harness.report.view import ComparisonView, PlainTable, ReportView, VerdictKind
 
 __all__ = [
     "answer",
@@ -30,11 +20,10 @@ __all__ = [
     "failure_table",
     "headline_table",
     "plain_table",
-    "show_trial",
     "time_table",
 ]
 
-_STAGE_STYLES = {
+STAGE_STYLES = {
     "stt": "cyan",
     "endpointing": "yellow",
     "llm": "blue",
@@ -42,7 +31,7 @@ _STAGE_STYLES = {
     "playout": "magenta",
     "harness": "bright_black",
 }
-_KIND_SIGNS = {
+KIND_SIGNS = {
     BarKind.PROVIDER: "█",
     BarKind.CLIENT: "▒",
     BarKind.WAIT: "░",
@@ -68,11 +57,9 @@ _STATE_STYLES = {
     CellState.MISSING: "dim",
 }
 EMULATED = "black on yellow"
-_SLIVER_NS = 10_000
-"""Shorter parts are told of in one line: no stamp is that exact."""
 
 
-def _safe(text: str, style: str = "") -> Text:
+def printable(text: str, style: str = "") -> Text:
     """Return text without control characters: a provider's escape sequence moves no cursor."""
     kept = "".join(
         c if c == "\n" or unicodedata.category(c) not in ("Cc", "Cs", "Cf") else "\ufffd"
@@ -82,15 +69,15 @@ def _safe(text: str, style: str = "") -> Text:
 
 
 def _cell(cell: Cell) -> Text:
-    text = _safe(cell.text, _STATE_STYLES[cell.state])
+    text = printable(cell.text, _STATE_STYLES[cell.state])
     if cell.interval:
         text.append(f"\n{cell.interval}", style="not bold dim")
     return text
 
 
-def _name(view: ReportView, index: int) -> Text:
+def name_text(view: ReportView, index: int) -> Text:
     candidate = view.candidates[index]
-    text = _safe(candidate.name)
+    text = printable(candidate.name)
     if candidate.emulated:
         text.append(" ")
         text.append("EMULATED", style=EMULATED)
@@ -102,22 +89,22 @@ def answer(view: ReportView) -> RenderableType:
     parts: list[RenderableType] = []
     if view.emulated:
         parts.append(
-            Text.assemble(("EMULATED", EMULATED), " ", _safe(view.emulated, style="yellow"))
+            Text.assemble(("EMULATED", EMULATED), " ", printable(view.emulated, style="yellow"))
         )
     if view.verdict is not None:
         parts.append(
             Text.assemble(
                 (view.verdict.kind.value, _VERDICT_STYLES[view.verdict.kind]),
                 "  ",
-                _safe(view.verdict.reason),
+                printable(view.verdict.reason),
             )
         )
-    parts.append(_safe(view.answer, "bold"))
-    parts += [_safe(f"  {line}") for line in view.support]
+    parts.append(printable(view.answer, "bold"))
+    parts += [printable(f"  {line}") for line in view.support]
     for caution in view.cautions:
         sign = "!" if caution.serious else "·"
         style = "yellow" if caution.serious else "dim"
-        parts.append(_safe(f"{sign} {caution.title}. {caution.advice}", style))
+        parts.append(printable(f"{sign} {caution.title}. {caution.advice}", style))
     return Group(*parts)
 
 
@@ -156,8 +143,8 @@ def headline_table(view: ReportView) -> Table:
                 for position, label in enumerate(labels)
             ]
             table.add_row(
-                _safe(column.name) if first == 0 else "",
-                _name(view, row.candidate),
+                printable(column.name) if first == 0 else "",
+                name_text(view, row.candidate),
                 *values,
                 str(cell.n),
                 Text(str(cell.failures), style="bold red" if cell.failures else "dim"),
@@ -180,9 +167,9 @@ def _stacked(bars: Iterable[Bar], longest_ns: int, width: int) -> Text:
         end = round(max(0, bar.end_ns) / longest_ns * width) if longest_ns > 0 else 0
         if end > drawn:
             style = (
-                "red" if bar.kind is BarKind.UNATTRIBUTED else _STAGE_STYLES.get(bar.stage, "white")
+                "red" if bar.kind is BarKind.UNATTRIBUTED else STAGE_STYLES.get(bar.stage, "white")
             )
-            text.append(_KIND_SIGNS[bar.kind] * (end - drawn), style=style)
+            text.append(KIND_SIGNS[bar.kind] * (end - drawn), style=style)
             drawn = end
     return text
 
@@ -214,10 +201,10 @@ def time_table(view: ReportView, *, width: int = 44) -> Table:
             shares.append(f"{name.upper() if len(name) == 3 else name} ", style="dim")
             shares.append(
                 f"{milliseconds(ns)} {percent(ns / each.response_ns, 0)}",
-                style=_STAGE_STYLES.get(name, ""),
+                style=STAGE_STYLES.get(name, ""),
             )
         table.add_row(
-            _name(view, each.candidate) if each.candidate != before else "",
+            name_text(view, each.candidate) if each.candidate != before else "",
             each.title,
             Text(each.response, style="bold"),
             Group(_stacked(each.bars, longest, width), shares),
@@ -235,7 +222,7 @@ def comparison_table(view: Sequence[ComparisonView]) -> Table:
     table.add_column("Finding")
     for each in view:
         table.add_row(
-            _safe(each.name),
+            printable(each.name),
             _cell(each.difference),
             _cell(each.ratio),
             Text(each.p_value, style="bold" if each.detected else "dim"),
@@ -253,18 +240,21 @@ def plain_table(table: PlainTable, *, columns: int | None = None) -> RenderableT
         columns: at most so many, where a terminal is too narrow for all.
     """
     found = Table(
-        title=_safe(table.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+        title=printable(table.title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
     )
     for number, column in enumerate(table.columns[:columns]):
-        found.add_column(_safe(column), style="bold" if number == 0 else "")
+        found.add_column(printable(column), style="bold" if number == 0 else "")
     before: Cell | str = ""
     for row in table.rows:
         first = "" if row[0] == before else row[0]
         before = row[0]
         found.add_row(
-            *(_cell(x) if isinstance(x, Cell) else _safe(x) for x in (first, *row[1:])[:columns])
+            *(
+                _cell(x) if isinstance(x, Cell) else printable(x)
+                for x in (first, *row[1:])[:columns]
+            )
         )
-    return Group(found, _safe(table.note, "dim")) if table.note else found
+    return Group(found, printable(table.note, "dim")) if table.note else found
 
 
 def failure_table(view: ReportView) -> Table | None:
@@ -275,7 +265,7 @@ def failure_table(view: ReportView) -> Table | None:
     table.add_column("Stage")
     table.add_column("Kind")
     for candidate in view.candidates:
-        table.add_column(_safe(candidate.name), justify="right")
+        table.add_column(printable(candidate.name), justify="right")
     table.add_column("Said")
     table.add_column("Example")
     for row in view.failures:
@@ -283,7 +273,7 @@ def failure_table(view: ReportView) -> Table | None:
             row.stage,
             row.kind,
             *(str(number) for number in row.counts),
-            _safe(row.message),
+            printable(row.message),
             row.trial,
         )
     return table
@@ -297,107 +287,17 @@ def budget_table(view: ReportView) -> Table | None:
     for name in ("Verdict", "Budget", "Candidate", "Measured", "Limit", "Margin", "Why"):
         table.add_column(name)
     for each in view.verdict.budgets:
-        measured = _safe(each.measured)
+        measured = printable(each.measured)
         if each.emulated:
             measured.append(" ")
             measured.append("EMULATED", style=EMULATED)
         table.add_row(
             Text(each.kind.value, style=_VERDICT_STYLES[each.kind]),
-            _safe(each.budget),
-            _safe(each.candidate),
+            printable(each.budget),
+            printable(each.candidate),
             measured,
-            _safe(each.limit),
-            _safe(each.margin or DASH),
-            _safe(each.reason),
+            printable(each.limit),
+            printable(each.margin or DASH),
+            printable(each.reason),
         )
     return table
-
-
-def _turn(turn: TurnView, width: int) -> Table:
-    table = Table(box=None, pad_edge=False, show_header=True, header_style="dim")
-    table.add_column("Part")
-    table.add_column("Spent by")
-    table.add_column("From", justify="right")
-    table.add_column("Length", justify="right")
-    table.add_column("")
-    edges = [edge for bar in turn.bars for edge in (bar.start_ns, bar.end_ns)]
-    low, high = min([0, *edges]), max([1, *edges])
-    slivers = [bar for bar in turn.bars if abs(bar.end_ns - bar.start_ns) < _SLIVER_NS]
-    for bar in turn.bars:
-        if bar in slivers:
-            continue
-        start, end = sorted((bar.start_ns, bar.end_ns))
-        first = min(width - 1, round((start - low) / (high - low) * width))
-        cells = max(1, round((end - low) / (high - low) * width) - first)
-        style = "red" if bar.kind is BarKind.UNATTRIBUTED else _STAGE_STYLES.get(bar.stage, "white")
-        table.add_row(
-            _safe(bar.label),
-            bar.kind.value,
-            milliseconds(bar.start_ns),
-            milliseconds(bar.end_ns - bar.start_ns),
-            Text(" " * first).append(_KIND_SIGNS[bar.kind] * cells, style=style),
-        )
-    if slivers:
-        # The parts sum to the response, these included.
-        parts = f"{len(slivers)} part{'' if len(slivers) == 1 else 's'}"
-        whole = sum(bar.end_ns - bar.start_ns for bar in slivers)
-        limit = milliseconds(_SLIVER_NS, digits=2)
-        table.add_row(f"below {limit}, {parts}", "", "", milliseconds(whole), Text(), style="dim")
-    return table
-
-
-def _events(turn: TurnView) -> Text:
-    events: list[tuple[int, str]] = [(at, name) for name, at in turn.marks]
-    for each in turn.transcripts:
-        kind = f"late {each.kind}" if each.late else each.kind
-        events.append((each.at_ns, f"{kind} transcript: {each.text}"))
-    for request in turn.requests:
-        if request.start_ns is not None:
-            said = f" · failed: {request.failure}" if request.failure else ""
-            dropped = " · cancelled" if request.cancelled else ""
-            events.append(
-                (request.start_ns, f"{request.stage} request {request.id}{dropped}{said}")
-            )
-    text = Text()
-    for at, name in sorted(events):
-        text.append(f"{milliseconds(at, 1):>12}  ", style="dim")
-        text.append_text(_safe(name))
-        text.append("\n")
-    text.rstrip()
-    return text
-
-
-def _told(request: RequestView) -> Text:
-    """Return on one line what is known of a request beside its times."""
-    text = Text.assemble((f"{request.id:<8}", "bold"))
-    text.append_text(_safe(" · ".join(f"{name} {value}" for name, value in request.lines), "dim"))
-    return text
-
-
-def show_trial(view: ReportView, trial: TrialView, *, width: int = 40) -> RenderableType:
-    """Return one trial: its facts, its waterfall as bars, its events in order of time."""
-    head = Text.assemble(
-        (trial.id, "bold"), "  ", _name(view, trial.candidate), "  ", _safe(trial.utterance), "  "
-    )
-    head.append(trial.status.value, style="dim")
-    parts: list[RenderableType] = [head]
-    if trial.note or trial.failure:
-        parts.append(_safe(" · ".join(filter(None, (trial.failure, trial.note))), "red"))
-    for number, turn in enumerate(trial.turns):
-        if len(trial.turns) > 1:
-            parts.append(Text(f"\nturn {number + 1}", style="bold"))
-        if turn.bars:
-            whole = turn.bars[-1].end_ns - turn.bars[0].start_ns
-            parts += [Text(f"\nresponse {milliseconds(whole)}", style="bold"), _turn(turn, width)]
-        heard = " ".join(piece.heard for piece in turn.pieces if piece.heard)
-        said = " ".join(piece.reference for piece in turn.pieces if piece.reference)
-        if said:
-            parts.append(Text.assemble("\n", ("said   ", "dim"), _safe(said)))
-            parts.append(Text.assemble(("heard  ", "dim"), _safe(heard)))
-        if turn.reply_text:
-            parts.append(Text.assemble(("reply  ", "dim"), _safe(turn.reply_text)))
-        parts.append(Panel(_events(turn), title="from the end of speech", title_align="left"))
-        parts += [_told(request) for request in turn.requests if request.lines]
-    if trial.facts:
-        parts.append(_safe(" · ".join(f"{name} {value}" for name, value in trial.facts), "dim"))
-    return Group(*parts)

@@ -6,7 +6,8 @@ Format: "Trace Event Format", JSON object form; instants and durations in micros
 import json
 from typing import Any
 
-from harness.report.view import ReportView, TrialView, TurnView
+from harness.report.trial_view import TrialView, TurnView
+from harness.report.view import ReportView
 
 __all__ = ["render_trace"]
 

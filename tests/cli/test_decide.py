@@ -15,7 +15,8 @@ from harness.domain.trial import Trial, TrialKey
 from harness.errors import ConfigurationError
 from harness.store.runs.baselines import read_baseline, write_baseline
 from harness.store.runs.plans import DatasetSummary, RunPlan
-from harness.store.runs.run import Run, create_run
+from harness.store.runs.run import Run
+from harness.store.runs.writer import create_run
 from tests.scripted_performer import MS, playable, suite_of, trial_of
 
 IDS = tuple(f"u{number}" for number in range(12))

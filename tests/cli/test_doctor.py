@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.cli.verbs import doctor as module
-from harness.cli.verbs.overhead import Overhead
+from harness.cli.shared import endpoints as module
+from harness.cli.shared.overhead import Overhead
 from harness.domain.providers import PROVIDERS
 from tests.cli.test_cli import turnbench
 from tests.cli.test_overhead import row
@@ -160,7 +160,7 @@ def test_the_harness_is_judged(  # noqa: PLR0917  (fixtures and cases)
     told: str,
 ) -> None:
     """A missed figure is a caution with its name; only a harness that cannot measure fails."""
-    from harness.cli.verbs import overhead
+    from harness.cli.shared import overhead
 
     monkeypatch.setattr(overhead, "measure", lambda _: found)
     exit_code, document = examined(capsys)

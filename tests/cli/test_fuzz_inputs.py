@@ -20,7 +20,8 @@ from harness.gateway.profiles.files import read_profiles
 from harness.gateway.profiles.profiles import PROFILES
 from harness.store.datasets.manifest import read_dataset
 from harness.store.runs.baselines import read_baseline
-from harness.store.runs.wire import WireError, decode_trial, encode_trial
+from harness.store.runs.decode import WireError, decode_trial
+from harness.store.runs.encode import encode_trial
 from tests.cli.test_cli import ROOT
 from tests.cli.test_decide import asked, stored
 from tests.cli.toml_damage import damaged_toml

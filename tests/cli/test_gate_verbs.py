@@ -26,7 +26,7 @@ from harness.domain.suite import Budget, BudgetKind
 from harness.errors import ConfigurationError
 from harness.runner import End, run_suite
 from harness.store.runs.plans import DatasetSummary, RunPlan
-from harness.store.runs.run import create_run
+from harness.store.runs.writer import create_run
 from harness.store.shipped import shipped_folder
 from harness.store.suites.suite import read_suite
 from tests.cli.test_decide import IDS, answered, asked, stored

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.analysis.summary.accuracy import AccuracyRow, Promise
-from harness.cli.verbs.overhead import QUICK, THOROUGH, Overhead, Sizes, document, measure, show
+from harness.cli.shared.overhead import QUICK, THOROUGH, Overhead, Sizes, document, measure, show
 from harness.domain.trial import Stall
 from harness.errors import ConfigurationError
 from harness.gateway.calls.truth import TruthEvent, read_rows

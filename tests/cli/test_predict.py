@@ -11,7 +11,7 @@ from harness.analysis.turn.definitions import definition_digests
 from harness.domain.plan import make_plan
 from harness.domain.suite import Candidate, Driver, StageSettings, Suite
 from harness.store.runs.plans import DatasetSummary, RunPlan
-from harness.store.runs.run import create_run
+from harness.store.runs.writer import create_run
 from tests.cli.test_decide import asked, stored
 from tests.synthetic import draw_scripts, make_suite, make_trial, make_utterances
 

@@ -9,7 +9,8 @@ from harness.domain.suite import Price, Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import Connection, FailedTrial, Stall, Trial
 from harness.store.runs.plans import RunPlan
-from harness.store.runs.run import Run, create_run, open_run
+from harness.store.runs.run import Run, open_run
+from harness.store.runs.writer import create_run
 from tests.synthetic import (
     MS,
     Script,

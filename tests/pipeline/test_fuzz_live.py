@@ -37,7 +37,8 @@ from harness.pipeline.drivers.session import SessionPerformer
 from harness.pipeline.drivers.stage import StagePerformer
 from harness.pipeline.place import Place
 from harness.pipeline.recording.health import Watch
-from harness.store.runs.wire import decode_trial, encode_trial
+from harness.store.runs.decode import decode_trial
+from harness.store.runs.encode import encode_trial
 from tests.pipeline.damage import Said
 from tests.pipeline.playing import Played
 from tests.pipeline.wire_scripts import BODIES, EARS, TONE, VOICES, Body, Ear, Voice

@@ -6,16 +6,26 @@ from collections.abc import Sequence
 
 from harness.analysis.statistics.estimate import Estimate, TimedOut, Unsupported
 from harness.report.format import Cell, Unit, cell, milliseconds, percent
-from harness.report.view import (
+from harness.report.trial_view import (
     Bar,
     BarKind,
+    DiffPiece,
+    PieceKind,
+    ReplyView,
+    RequestView,
+    TranscriptView,
+    TrialStatus,
+    TrialView,
+    TurnView,
+    WaterfallView,
+)
+from harness.report.view import (
     BudgetView,
     CandidateView,
     CautionView,
     ComparisonView,
     Curve,
     DefinitionView,
-    DiffPiece,
     Distribution,
     FactTable,
     FailureRow,
@@ -24,18 +34,10 @@ from harness.report.view import (
     HeadlineRow,
     LatencyAccuracyPoint,
     PairedPoint,
-    PieceKind,
     PlainTable,
-    ReplyView,
     ReportView,
-    RequestView,
-    TranscriptView,
-    TrialStatus,
-    TrialView,
-    TurnView,
     VerdictKind,
     VerdictView,
-    WaterfallView,
     WordErrorRow,
 )
 

@@ -17,7 +17,8 @@ from harness.report.assemble import build_view
 from harness.report.format import Cell, CellState
 from harness.report.html import _numeric, render_html
 from harness.report.inputs import RunData, peaks_of
-from harness.report.view import BarKind, PlainTable, ReportView, TrialStatus
+from harness.report.trial_view import BarKind, TrialStatus
+from harness.report.view import PlainTable, ReportView
 from tests.synthetic import (
     MS,
     Script,

@@ -12,7 +12,8 @@ from playwright.sync_api import Browser, Dialog, Page, expect
 
 from harness.report.charts import draw_charts
 from harness.report.html import AudioClip, render_html
-from harness.report.view import ReportView, TrialStatus, VerdictKind
+from harness.report.trial_view import TrialStatus
+from harness.report.view import ReportView, VerdictKind
 from tests.report.samples import HOSTILE, make_view
 
 pytestmark = pytest.mark.browser

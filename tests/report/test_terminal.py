@@ -5,14 +5,8 @@ from dataclasses import replace
 
 from rich.console import Console, RenderableType
 
-from harness.report.terminal import (
-    answer,
-    budget_table,
-    failure_table,
-    headline_table,
-    show_trial,
-    time_table,
-)
+from harness.report.terminal import answer, budget_table, failure_table, headline_table, time_table
+from harness.report.trial_terminal import show_trial
 from harness.report.view import VerdictKind
 from tests.report.samples import make_view
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from harness.cli.shared.finding import Finding
-from harness.domain.providers import PROVIDERS, KeyCheck
+from harness.domain.providers import PROVIDERS, KeyCheck, ProviderSpec
 from harness.domain.suite import Suite
 from harness.domain.timeline import Stage
-from harness.store.runs.environment import redact, utc_now
+from harness.store.runs.environment import provider_keys, redact, utc_now
 
-__all__ = ["check_keys"]
+__all__ = ["check_keys", "is_set", "lacking"]
 
 _TIMEOUT_S: Final = 5.0
 _STAGES: Final = (Stage.STT, Stage.LLM, Stage.TTS)
@@ -169,3 +169,17 @@ def _signed(key: str, secret: str) -> str:
     ]
     signature = hmac.new(secret.encode(), b".".join(parts), hashlib.sha256).digest()
     return b".".join((*parts, base64.urlsafe_b64encode(signature).rstrip(b"="))).decode()
+
+
+def lacking(spec: ProviderSpec, stages: Iterable[Stage]) -> tuple[str, ...]:
+    """Return the names of required environment variables that are not set."""
+    return tuple(
+        key.name
+        for key in provider_keys(spec.name, stages)
+        if key.required and not (is_set(key.name) or (key.instead and is_set(key.instead)))
+    )
+
+
+def is_set(name: str) -> bool:
+    """Tell whether a variable of the environment holds something."""
+    return bool(os.environ.get(name, "").strip())

@@ -3,6 +3,17 @@
 import argparse
 import importlib.metadata
 
+from harness.cli.shared.arguments import (
+    add_json,
+    add_reports,
+    add_verb,
+    add_verdict,
+    change,
+    delay,
+    natural,
+    positive,
+)
+
 __all__ = ["make_parser"]
 
 _DESCRIPTION = """\
@@ -60,74 +71,13 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _verb(
-    verbs: "argparse._SubParsersAction[argparse.ArgumentParser]",
-    name: str,
-    action: str,
-    summary: str,
-    description: str = "",
-) -> argparse.ArgumentParser:
-    parser = verbs.add_parser(
-        name,
-        help=summary,
-        description=description or f"{summary[0].upper()}{summary[1:]}.",
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(action=action)
-    return parser
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} has to be 1 or more")
-    return value
-
-
-def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} has to be 0 or more")
-    return value
-
-
-def _change(text: str) -> float:
-    """Return a change as a ratio: 10% and 1.1 are the same."""
-    share = text.strip().removesuffix("%")
-    return 1.0 + float(share) / 100.0 if share != text.strip() else float(text)
-
-
-_change.__name__ = "percentage or ratio"
-_positive.__name__ = "whole number"
-_natural.__name__ = "whole number"
-
-
-def _add_reports(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--out", metavar="DIR", default="reports", help="folder of the runs (default: reports)"
-    )
-
-
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON for programs on stdout")
-
-
-def _add_verdict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--baseline", metavar="FILE", help="what budgets without a reference refer to"
-    )
-    parser.add_argument(
-        "--markdown", metavar="FILE", help="write the verdict for a job summary or a pull request"
-    )
-    parser.add_argument("--junit", metavar="FILE", help="write the verdict as JUnit XML")
-    parser.add_argument(
-        "--allow-inconclusive", action="store_true", help="exit 0 instead of 3 when inconclusive"
-    )
+change.__name__ = "percentage or ratio"
+positive.__name__ = "whole number"
+natural.__name__ = "whole number"
 
 
 def _add_run(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = _verb(
+    parser = add_verb(
         verbs,
         "run",
         "run:run",
@@ -143,10 +93,10 @@ def _add_run(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument(
         "--candidate", metavar="NAME", action="append", help="only this one (may be repeated)"
     )
-    parser.add_argument("--repeats", metavar="N", type=_positive, help="override the repeats")
-    parser.add_argument("--limit", metavar="N", type=_positive, help="at most N utterances")
-    parser.add_argument("--seed", metavar="N", type=_natural, help="of order and gateway draws")
-    parser.add_argument("--concurrency", metavar="N", type=_positive, help="trials at once")
+    parser.add_argument("--repeats", metavar="N", type=positive, help="override the repeats")
+    parser.add_argument("--limit", metavar="N", type=positive, help="at most N utterances")
+    parser.add_argument("--seed", metavar="N", type=natural, help="of order and gateway draws")
+    parser.add_argument("--concurrency", metavar="N", type=positive, help="trials at once")
     parser.add_argument(
         "--clock",
         choices=("real", "virtual"),
@@ -171,16 +121,16 @@ def _add_run(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument(
         "--max-trials",
         metavar="N",
-        type=_positive,
+        type=positive,
         help="gate, and measure until the verdict is clear, at most N trials",
     )
-    _add_verdict(parser)
-    _add_reports(parser)
-    _add_json(parser)
+    add_verdict(parser)
+    add_reports(parser)
+    add_json(parser)
 
 
 def _add_results(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = _verb(verbs, "report", "results:report", "write a stored run's report again")
+    parser = add_verb(verbs, "report", "results:report", "write a stored run's report again")
     parser.add_argument("run", metavar="RUN", help="a run's folder or name, or latest")
     parser.add_argument(
         "--format",
@@ -205,15 +155,15 @@ def _add_results(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         choices=("candidate", "llm", "stt", "tts", "voice"),
         help="compare by this part of the candidates",
     )
-    _add_reports(parser)
+    add_reports(parser)
 
-    parser = _verb(verbs, "show", "results:show", "show one turn's waterfall in the terminal")
+    parser = add_verb(verbs, "show", "results:show", "show one turn's waterfall in the terminal")
     parser.add_argument("run", metavar="RUN", help="a run's folder or name, or latest")
     parser.add_argument("trial", metavar="TRIAL", nargs="?", help="such as t00012; none lists all")
-    _add_reports(parser)
-    _add_json(parser)
+    add_reports(parser)
+    add_json(parser)
 
-    parser = _verb(
+    parser = add_verb(
         verbs,
         "intelligibility",
         "intelligibility:intelligibility",
@@ -225,23 +175,23 @@ def _add_results(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     parser.add_argument("--model", metavar="NAME", help="its model")
     parser.add_argument("--profile", metavar="NAME", help="its profile, through the gateway")
-    parser.add_argument("--concurrency", metavar="N", type=_positive, help="replies at once")
-    _add_reports(parser)
-    _add_json(parser)
+    parser.add_argument("--concurrency", metavar="N", type=positive, help="replies at once")
+    add_reports(parser)
+    add_json(parser)
 
-    parser = _verb(verbs, "compare", "compare:compare", "compare candidates, or two runs")
+    parser = add_verb(verbs, "compare", "compare:compare", "compare candidates, or two runs")
     parser.add_argument("runs", metavar="RUN", nargs="+", help="one run, or two")
     parser.add_argument(
         "--by",
         choices=("candidate", "llm", "stt", "tts", "voice"),
         help="which part of the candidates differs (default: candidate)",
     )
-    _add_reports(parser)
-    _add_json(parser)
+    add_reports(parser)
+    add_json(parser)
 
 
 def _add_predictions(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = _verb(
+    parser = add_verb(
         verbs,
         "compose",
         "predict:compose_run",
@@ -256,10 +206,10 @@ def _add_predictions(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument(
         "--against", metavar="RUN", help="hold predictions against this session run's candidates"
     )
-    _add_reports(parser)
-    _add_json(parser)
+    add_reports(parser)
+    add_json(parser)
 
-    parser = _verb(
+    parser = add_verb(
         verbs,
         "whatif",
         "predict:whatif",
@@ -269,28 +219,21 @@ def _add_predictions(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]
     )
     parser.add_argument("run", metavar="RUN", help="a session run")
     choice = parser.add_mutually_exclusive_group(required=True)
-    choice.add_argument("--endpointing-ms", metavar="MS", type=_delay, help="the delay")
+    choice.add_argument("--endpointing-ms", metavar="MS", type=delay, help="the delay")
     choice.add_argument("--preemptive", choices=("on", "off"), help="preemptive generation")
     choice.add_argument("--voice", metavar="NAME", help="a voice of another candidate of the run")
     parser.add_argument("--candidate", metavar="NAME", help="only this one")
-    _add_reports(parser)
-    _add_json(parser)
+    add_reports(parser)
+    add_json(parser)
 
 
-def _delay(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 60_000:
-        raise argparse.ArgumentTypeError(f"{text} lies outside 0 to 60000")
-    return value
-
-
-_delay.__name__ = "number of milliseconds"
+delay.__name__ = "number of milliseconds"
 
 
 def _add_gate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = _verb(verbs, "gate", "gate:gate", "judge a run by its suite's budgets")
+    parser = add_verb(verbs, "gate", "gate:gate", "judge a run by its suite's budgets")
     parser.add_argument("run", metavar="RUN", help="a run's folder or name, or latest")
-    _add_verdict(parser)
+    add_verdict(parser)
     parser.add_argument(
         "--format",
         choices=("text", "markdown", "junit", "json"),
@@ -298,23 +241,23 @@ def _add_gate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         help="what to print (default: text)",
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="write it there instead of printing")
-    _add_reports(parser)
-    _add_json(parser)
+    add_reports(parser)
+    add_json(parser)
 
-    parser = _verb(verbs, "baseline", "gate:baseline", "keep what a gate compares against")
+    parser = add_verb(verbs, "baseline", "gate:baseline", "keep what a gate compares against")
     parser.add_argument("do", choices=("save", "show", "update"), help="what to do")
     parser.add_argument("file", metavar="FILE", help="the baseline, such as bench/baselines/x.json")
     parser.add_argument("runs", metavar="RUN", nargs="*", help="runs to build it from")
-    _add_reports(parser)
-    _add_json(parser)
+    add_reports(parser)
+    add_json(parser)
 
-    parser = _verb(verbs, "plan", "plan:plan", "say how many trials a detectable change needs")
+    parser = add_verb(verbs, "plan", "plan:plan", "say how many trials a detectable change needs")
     parser.add_argument("run", metavar="RUN", help="a pilot run: eight utterances or more")
     parser.add_argument("--metric", metavar="ID", default="response", help="(default: response)")
     parser.add_argument(
         "--change",
         metavar="SIZE",
-        type=_change,
+        type=change,
         default=1.1,
         help="to detect: 10%% or 1.1 (default: 10%%)",
     )
@@ -322,30 +265,30 @@ def _add_gate(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "--statistic", choices=("p50", "p90", "p95", "p99"), default="p50", help="(default: p50)"
     )
     parser.add_argument(
-        "--budgets", metavar="N", type=_positive, default=1, help="of the whole gate (default: 1)"
+        "--budgets", metavar="N", type=positive, default=1, help="of the whole gate (default: 1)"
     )
     parser.add_argument(
         "--utterances",
         metavar="N",
-        type=_positive,
+        type=positive,
         help="of the planned run (default: the pilot's)",
     )
-    _add_reports(parser)
-    _add_json(parser)
+    add_reports(parser)
+    add_json(parser)
 
 
 def _add_setup(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    parser = _verb(
+    parser = add_verb(
         verbs, "doctor", "doctor:doctor", "check keys, endpoints, clock and the harness's own error"
     )
     parser.add_argument("suite", metavar="SUITE", nargs="?", help="check what this suite needs")
     parser.add_argument(
         "--no-measure", action="store_true", help="do not measure the harness's own error"
     )
-    _add_reports(parser)
-    _add_json(parser)
+    add_reports(parser)
+    add_json(parser)
 
-    parser = _verb(
+    parser = add_verb(
         verbs,
         "overhead",
         "overhead:overhead",
@@ -358,11 +301,11 @@ def _add_setup(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     parser.add_argument(
         "--strict", action="store_true", help="exit 1 when a promised figure is missed"
     )
-    _add_json(parser)
+    add_json(parser)
 
-    parser = _verb(verbs, "gateway", "gateway:gateway", "run the loopback gateway by itself")
-    parser.add_argument("--port", metavar="N", type=_natural, default=0, help="0 is any free one")
-    parser.add_argument("--seed", metavar="N", type=_natural, default=0, help="of its draws")
+    parser = add_verb(verbs, "gateway", "gateway:gateway", "run the loopback gateway by itself")
+    parser.add_argument("--port", metavar="N", type=natural, default=0, help="0 is any free one")
+    parser.add_argument("--seed", metavar="N", type=natural, default=0, help="of its draws")
     parser.add_argument("--profiles", metavar="FILE", help="a TOML file with further profiles")
     parser.add_argument("--dataset", metavar="PATH", help="whose texts the oracle knows")
     parser.add_argument("--truth", metavar="FILE", help="write what was sent, and when")
@@ -370,19 +313,19 @@ def _add_setup(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "--recogniser", choices=("pocketsphinx", "oracle"), help="instead of the profile's"
     )
     parser.add_argument("--list", action="store_true", help="list the profiles, and leave")
-    _add_json(parser)
+    add_json(parser)
 
-    parser = _verb(
+    parser = add_verb(
         verbs, "datasets", "datasets:datasets", "list, check, import and pull recordings"
     )
     actions = parser.add_subparsers(dest="do", metavar="list|check|import|pull", required=True)
     listing = actions.add_parser("list", help="list the shipped datasets", allow_abbrev=False)
-    _add_json(listing)
+    add_json(listing)
     check = actions.add_parser(
         "check", help="verify hashes, formats and timings", allow_abbrev=False
     )
     check.add_argument("path", metavar="PATH", nargs="+", help="a dataset's folder or name")
-    _add_json(check)
+    add_json(check)
     importing = actions.add_parser(
         "import",
         help="make a dataset of your own recordings",
@@ -397,7 +340,7 @@ def _add_setup(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     importing.add_argument("--name", metavar="NAME", help="what reports call it")
     importing.add_argument("--language", metavar="TAG", help="of recordings that state none")
     importing.add_argument("--licence", metavar="TEXT", help="of the recordings")
-    _add_json(importing)
+    add_json(importing)
     pulling = actions.add_parser(
         "pull",
         help="fetch public speech",
@@ -408,12 +351,12 @@ def _add_setup(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )
     pulling.add_argument("name", metavar="NAME", help="such as librispeech-test-clean")
     pulling.add_argument("--to", metavar="DIR", help="the dataset's folder")
-    pulling.add_argument("--limit", metavar="N", type=_positive, help="at most N utterances")
+    pulling.add_argument("--limit", metavar="N", type=positive, help="at most N utterances")
     pulling.add_argument(
         "--max-seconds", metavar="S", type=float, help="leave longer recordings out"
     )
     pulling.add_argument(
-        "--seed", metavar="N", type=_natural, default=0, help="of the choice (default: 0)"
+        "--seed", metavar="N", type=natural, default=0, help="of the choice (default: 0)"
     )
     pulling.add_argument("--yes", action="store_true", help="accept the licence without asking")
     pulling.add_argument("--url", metavar="URL", help="a mirror of the archive")
@@ -423,12 +366,12 @@ def _add_setup(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     pulling.add_argument(
         "--cache", metavar="DIR", help="where archives are kept (default: ~/.cache/turnbench)"
     )
-    _add_json(pulling)
+    add_json(pulling)
 
-    parser = _verb(verbs, "providers", "providers:providers", "list providers, models and keys")
+    parser = add_verb(verbs, "providers", "providers:providers", "list providers, models and keys")
     parser.add_argument("name", metavar="NAME", nargs="?", help="all about one provider")
-    _add_json(parser)
+    add_json(parser)
 
-    parser = _verb(verbs, "init", "init:init", "lay a suite and a workflow into your repository")
+    parser = add_verb(verbs, "init", "init:init", "lay a suite and a workflow into your repository")
     parser.add_argument("folder", metavar="DIR", nargs="?", default=".", help="(default: here)")
     parser.add_argument("--force", action="store_true", help="overwrite what is there")

@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from harness.cli.verbs.pull import describe_corpora, pull
+from harness.cli.shared.corpora import describe_corpora, pull
 from harness.domain.utterance import DEFAULT_LANGUAGE
 from harness.store.datasets.check import check_dataset
 from harness.store.datasets.imports import import_dataset

@@ -5,30 +5,16 @@ import json
 import os
 import textwrap
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from harness.cli.shared.key_checks import is_set, lacking
 from harness.domain.providers import PROVIDERS, EnvironmentKey, ProviderSpec, StageSpec
-from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from harness.store.runs.environment import load_dotenv, provider_keys
 from harness.store.table import nearest
 
-__all__ = ["lacking", "providers"]
-
-
-def lacking(spec: ProviderSpec, stages: Iterable[Stage]) -> tuple[str, ...]:
-    """Return the names of required environment variables that are not set."""
-    return tuple(
-        key.name
-        for key in provider_keys(spec.name, stages)
-        if key.required and not (_is_set(key.name) or (key.instead and _is_set(key.instead)))
-    )
-
-
-def _is_set(name: str) -> bool:
-    return bool(os.environ.get(name, "").strip())
+__all__ = ["providers"]
 
 
 def providers(options: argparse.Namespace) -> int:
@@ -109,12 +95,12 @@ def _choices(spec: ProviderSpec) -> list[tuple[str, str]]:
 
 
 def _choice_text(name: str, what: str) -> str:
-    return f"{what} ({os.environ[name]})" if _is_set(name) else f"{what} (not set)"
+    return f"{what} ({os.environ[name]})" if is_set(name) else f"{what} (not set)"
 
 
 def _key_text(key: EnvironmentKey) -> str:
     """Say what a variable is for and whether it is set; never its value."""
-    if _is_set(key.name):
+    if is_set(key.name):
         state = "set"
     elif key.default is not None:
         state = f"default {key.default}"
@@ -175,12 +161,12 @@ def _document(spec: ProviderSpec) -> dict[str, Any]:
                 "required": key.required,
                 "secret": key.secret,
                 "default": key.default,
-                "set": _is_set(key.name),
+                "set": is_set(key.name),
             }
             for key in provider_keys(spec.name, spec.stages)
         ],
         "choices": [
-            {"name": name, "purpose": what, "set": _is_set(name)} for name, what in _choices(spec)
+            {"name": name, "purpose": what, "set": is_set(name)} for name, what in _choices(spec)
         ],
         "stages": {
             stage.value: {

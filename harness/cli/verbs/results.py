@@ -1,146 +1,31 @@
 """Verbs about one stored run: report and show. Neither imports livekit."""
 
 import argparse
-import contextlib
 import json
-import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import quote
 
-from harness.analysis.compare.comparison import By
 from harness.analysis.turn.attribution import waterfall
 from harness.analysis.turn.disturbance import disturbance
 from harness.analysis.turn.metrics import Missing, transcript_text
 from harness.cli.shared.console import make_console, safe
+from harness.cli.shared.outputs import write_html, write_text
 from harness.cli.shared.run_view import report_view, view_of
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
-from harness.report.charts import CHARTS, draw_charts
 from harness.report.export import render_json
 from harness.report.format import DASH, milliseconds
-from harness.report.html import AudioClip, render_html
 from harness.report.markdown import render_markdown
-from harness.report.terminal import (
-    answer,
-    failure_table,
-    headline_table,
-    plain_table,
-    show_trial,
-    time_table,
-)
 from harness.report.trace import render_trace
-from harness.report.view import ReportView, VerdictView
+from harness.report.trial_terminal import show_trial
+from harness.store.runs.encode import encode_trial
 from harness.store.runs.run import Run, find_run, open_run
-from harness.store.runs.wire import encode_trial
 from harness.store.table import nearest
 
-__all__ = ["print_view", "report", "show", "write_html", "write_text"]
+__all__ = ["report", "show"]
 
-CHARTS_FOLDER = "charts"
-"""The folder beside a run's report that holds its charts as SVG."""
 
 _SUFFIXES = {"html": "html", "markdown": "md", "csv": "csv", "json": "json", "parquet": "parquet"}
-# Key, candidate, trials, failures, word errors, and the leading metric's p50 and p95.
-_BREAKDOWN_COLUMNS = 7
-
-
-def print_view(view: ReportView) -> None:
-    """Print the answer, the table, where the time goes, and failures."""
-    out = make_console()
-    out.print()
-    out.print(answer(view))
-    out.print()
-    if view.matrix is not None:
-        out.print(plain_table(view.matrix))
-        out.print()
-    out.print(headline_table(view))
-    out.print()
-    if view.waterfalls:
-        out.print(time_table(view))
-        out.print()
-    for table in view.breakdowns:
-        out.print(plain_table(table, columns=_BREAKDOWN_COLUMNS))
-        out.print()
-    failures = failure_table(view)
-    if failures is not None:
-        out.print(failures)
-        out.print()
-
-
-def write_html(
-    run: Run,
-    path: Path | None = None,
-    *,
-    audio: bool = False,
-    verdict: VerdictView | None = None,
-    by: By | None = None,
-) -> tuple[Path, ReportView]:
-    """Write the HTML report of a run and its charts; return its path and what it shows.
-
-    Args:
-        run: to be reported.
-        path: where to; None is ``report.html`` in the run's folder.
-        audio: embed the replies instead of linking them.
-        verdict: where the run was gated.
-        by: the setting that candidates are compared by.
-    """
-    view = report_view(run, by=by, verdict=verdict)
-    clips = _clips(run) if audio else {}
-    target = path or run.path / "report.html"
-    base = _link_to(run.path, target.parent)
-    charts = draw_charts(view)
-    write_text(target, render_html(view, prints=charts, audio=clips, audio_base=base))
-    _write_charts(run.path / CHARTS_FOLDER, charts)
-    return target, view
-
-
-def _write_charts(folder: Path, charts: Mapping[str, str]) -> None:
-    """Write the charts as SVG files for slides; a folder that can only be read gets none."""
-    with contextlib.suppress(OSError):
-        folder.mkdir(exist_ok=True)
-        for name in CHARTS:
-            path = folder / f"{name}.svg"
-            if name in charts:
-                path.write_text(charts[name], encoding="utf-8", errors="backslashreplace")
-            else:
-                # An earlier report of fewer trials may have had it.
-                path.unlink(missing_ok=True)
-
-
-def _link_to(folder: Path, page: Path) -> str:
-    """Return the link from a page's folder to a run's, with its last slash; empty where equal."""
-    there = os.path.relpath(folder.resolve(), page.resolve())
-    return "" if there == "." else f"{quote(Path(there).as_posix())}/"
-
-
-def _clips(run: Run) -> dict[tuple[str, int], AudioClip]:
-    found = {}
-    for trial in run.trials():
-        for turn in trial.turns:
-            if turn.reply is None or turn.reply.audio is None:
-                continue
-            try:
-                data = (run.path / turn.reply.audio).read_bytes()
-            except OSError:
-                continue
-            found[trial.key.id, turn.index] = AudioClip(media_type="audio/flac", data=data)
-    return found
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file.
-
-    Raises:
-        ConfigurationError: it cannot be written.
-    """
-    try:
-        # Line ends are the text's own: CSV has CRLF.
-        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            file.write(text)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def report(options: argparse.Namespace) -> int:

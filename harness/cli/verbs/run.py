@@ -32,10 +32,11 @@ from harness.runner import End, Outcome, run_suite
 from harness.store.datasets.barge_ins import store_barge_ins, with_barge_ins
 from harness.store.datasets.conditions import store_conditioned
 from harness.store.datasets.selection import Selection, select_utterances
+from harness.store.runs.encode import encode_boot
 from harness.store.runs.environment import collect_environment, missing_keys, redact
 from harness.store.runs.plans import DatasetSummary, RunPlan
-from harness.store.runs.run import Run, RunWriter, create_run, find_run, resume_run
-from harness.store.runs.wire import encode_boot
+from harness.store.runs.run import Run, find_run
+from harness.store.runs.writer import RunWriter, create_run, resume_run
 from harness.store.suites.suite import suite_path
 
 __all__ = ["run"]
@@ -93,7 +94,7 @@ def _playable(selection: Selection, plan: RunPlan) -> dict[str, PlayableUtteranc
 def _check_endpoints(suite: Suite) -> None:
     """Refuse a live run whose endpoints take no connection, before anything starts."""
     if suite.via is Via.LIVE:
-        from harness.cli.verbs.doctor import dead_endpoints
+        from harness.cli.shared.endpoints import dead_endpoints
 
         dead = dead_endpoints(suite)
         if dead:
@@ -113,7 +114,7 @@ def _prepare(options: argparse.Namespace) -> _Job:
             f"{options.suite}: has no [[budget]]; an empty gate would pass anything"
         )
     if _gated(options):
-        from harness.cli.verbs.gate import held_baseline
+        from harness.cli.shared.verdicts import held_baseline
 
         # A baseline that is missing is said now, not when all has been measured.
         held_baseline(suite, options.baseline)
@@ -436,7 +437,7 @@ class _Looker:
     def __call__(self, repeats: int) -> str:
         """Return the verdict where it is clear."""
         from harness.analysis.statistics.gate_rule import Verdict
-        from harness.cli.verbs.gate import judge_run
+        from harness.cli.shared.verdicts import judge_run
 
         try:
             verdict = judge_run(self.run, self.options.baseline)
@@ -512,7 +513,7 @@ def _hear_again(run: Run, outcome: Outcome | None) -> None:
     suite = run.plan.suite
     if suite.intelligibility is None:
         return
-    from harness.cli.verbs.intelligibility import hear_again
+    from harness.cli.shared.hearing import hear_again
 
     left = suite.limits.spend
     if left is not None and outcome is not None and outcome.spent is not None:
@@ -530,15 +531,20 @@ def _report(writer: RunWriter, options: argparse.Namespace, outcome: Outcome | N
     Returns:
         The gate's exit code; 0 without one.
     """
+    from harness.cli.shared.outputs import print_view, write_html
     from harness.cli.shared.run_view import view_of
-    from harness.cli.verbs.results import print_view, write_html
     from harness.report.verdicts import verdict_view
 
     _hear_again(writer.run, outcome)
     verdict, code = None, 0
     if _gated(options) or looks_of(writer.run.plan):
         from harness.analysis.gate.verdict import exit_code
-        from harness.cli.verbs.gate import gate_document, judge_run, print_verdict, write_outputs
+        from harness.cli.shared.verdicts import (
+            gate_document,
+            judge_run,
+            print_verdict,
+            write_outputs,
+        )
 
         verdict = judge_run(writer.run, options.baseline)
         code = exit_code(verdict, allow_inconclusive=options.allow_inconclusive)

@@ -11,7 +11,8 @@ from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import FailureKind, Request, Trial, WaitCause
 from harness.gateway.calls.config import GatewayConfig
 from harness.gateway.process import GatewayProcess, start_gateway
-from harness.store.runs.wire import decode_trial, encode_trial
+from harness.store.runs.decode import decode_trial
+from harness.store.runs.encode import encode_trial
 from tests.pipeline.playing import DATASET, Played, part_ms, play, playable
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(120)]

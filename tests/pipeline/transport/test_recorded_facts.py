@@ -15,7 +15,8 @@ from harness.domain.suite import Candidate, SessionOptions, StageSettings
 from harness.domain.timeline import Stage
 from harness.domain.trial import Request, Trial
 from harness.pipeline.drivers.stage import StagePerformer
-from harness.store.runs.wire import decode_trial, encode_trial
+from harness.store.runs.decode import decode_trial
+from harness.store.runs.encode import encode_trial
 from tests.pipeline.playing import Played, play, playable
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(120)]

@@ -14,9 +14,10 @@ from harness.domain.trial import Overlap
 from harness.errors import ConfigurationError
 from harness.store.datasets.barge_ins import store_barge_ins, with_barge_ins
 from harness.store.datasets.selection import select_utterances
+from harness.store.runs.decode import decode_trial
+from harness.store.runs.encode import encode_trial
 from harness.store.runs.environment import missing_keys
 from harness.store.runs.plans import RunPlan, decode_plan, encode_plan
-from harness.store.runs.wire import decode_trial, encode_trial
 from harness.store.suites.suite import parse_suite, read_suite, suite_document
 from tests.store.suites.test_suites import write
 from tests.synthetic import make_trial

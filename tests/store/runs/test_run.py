@@ -17,7 +17,8 @@ from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
 from harness.store.runs.plans import RunPlan, decode_plan, encode_plan
 from harness.store.runs.replies import read_reply
-from harness.store.runs.run import create_run, find_run, list_runs, open_run, resume_run
+from harness.store.runs.run import find_run, list_runs, open_run
+from harness.store.runs.writer import create_run, resume_run
 from tests.scripted_performer import failed_of, playable, suite_of, trial_of
 
 
@@ -150,7 +151,7 @@ KILLED = """
     import os, signal, sys
     from pathlib import Path
     from harness.domain.driver import ReplyAudio
-    from harness.store.runs.run import create_run
+    from harness.store.runs.writer import create_run
     from tests.scripted_performer import trial_of
     from tests.store.runs.test_run import plan_of
 
@@ -193,7 +194,7 @@ FULL = """
     from pathlib import Path
     from harness.domain.driver import ReplyAudio
     from harness.errors import ConfigurationError
-    from harness.store.runs.run import create_run
+    from harness.store.runs.writer import create_run
     from tests.scripted_performer import trial_of
     from tests.store.runs.test_run import plan_of
 

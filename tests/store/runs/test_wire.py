@@ -31,7 +31,8 @@ from harness.domain.trial import (
     Wait,
     WaitCause,
 )
-from harness.store.runs.wire import FORMAT_VERSION, WireError, decode_trial, encode_trial
+from harness.store.runs.decode import WireError, decode_trial
+from harness.store.runs.encode import FORMAT_VERSION, encode_trial
 
 instants = st.integers(0, 2**62)
 counts = st.integers(0, 2**40)

@@ -13,8 +13,9 @@ from harness.errors import ConfigurationError
 from harness.store.datasets.audio import load_audio, to_pipeline, write_wav
 from harness.store.datasets.manifest import audio_path
 from harness.store.datasets.selection import select_utterances
+from harness.store.runs.decode import decode_key
+from harness.store.runs.encode import encode_key
 from harness.store.runs.plans import RunPlan, decode_plan, encode_plan
-from harness.store.runs.wire import decode_key, encode_key
 from harness.store.suites.suite import parse_suite, read_suite, suite_document
 from tests.store.datasets.recordings import RATE, noise, voice
 from tests.store.suites.test_suites import SMALL, problems, write
