@@ -370,6 +370,7 @@ class Suite:
         baseline: the file of the stored baseline that budgets without a reference are held against.
         prices: by "provider/model".
         wer_limit: the WER up to which a turn counts as correct.
+        target_ms: the response that is aimed at: a line in the charts, and no budget.
         keep_audio: store the replies' audio.
         conditions: what every utterance is heard under, one after another; none plays the
             recordings as they are.
@@ -398,6 +399,7 @@ class Suite:
     budgets: tuple[Budget, ...] = ()
     prices: Mapping[str, Price] = field(default_factory=lambda: MappingProxyType({}))
     wer_limit: float = 0.2
+    target_ms: float = 800.0
     keep_audio: bool = True
     conditions: tuple[Condition, ...] = ()
     barge_ins: tuple[BargeIn, ...] = ()

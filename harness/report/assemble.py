@@ -262,7 +262,7 @@ def _build(data: RunData) -> ReportView:
         support.insert(len(support) if matrix else min(1, len(support)), where)
     if failed:
         support.append(f"{count(failed)} of {plural(planned, 'trial')} failed.")
-    distributions = distribution_views(names, summary, counted)
+    distributions = distribution_views(names, summary, counted, data.suite.target_ms)
     shown = [*(each.metric for each in distributions), *EVENTS]
     trial_metrics = tuple(metric for metric in columns if metric in shown)
     return ReportView(

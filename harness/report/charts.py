@@ -129,6 +129,14 @@ def _curves(axes: Axes, distribution: Distribution, names: Sequence[str]) -> Non
             linewidth=1.4,
             label=_plain(names[curve.candidate]),
         )
+    if distribution.target is not None:
+        axes.axvline(distribution.target, color="#15181e", linewidth=0.9, linestyle=(0, (5, 3)))
+        axes.annotate(
+            _plain(f"target {distribution.target:g} {distribution.unit}"),
+            (distribution.target, 2),
+            xytext=(4, 2),
+            textcoords="offset points",
+        )
     axes.set_ylim(0, 101)
     axes.set_title(_plain(distribution.name))
     axes.set_xlabel(_UNITS.get(distribution.unit, distribution.unit))

@@ -59,7 +59,7 @@ def p_text(p: float) -> str:
 
 def name_of(name: str, emulated: bool) -> str:
     """Return what a sentence may call a candidate: of an emulated one, its profile."""
-    return f"the profile of {name}" if emulated else name
+    return f"the profile of {name.removesuffix(' (emulated)')}" if emulated else name
 
 
 def _capital(text: str) -> str:

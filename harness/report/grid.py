@@ -34,6 +34,14 @@ def _typical(
     return sorted(found, key=surely)
 
 
+def _slight(found: MetricChange) -> bool:
+    """Tell whether a difference is real and nobody's concern: the least that a clock resolves."""
+    if isinstance(found.change, Unsupported) or METRICS[found.metric].unit != "ms":
+        return False
+    difference = found.change.difference
+    return isinstance(difference, Estimate) and abs(difference.point) < 1.0
+
+
 def grid_answer(found: GridComparison, metric: str, trials: int) -> tuple[str, list[str]]:
     """Return what each factor does, the found ones first, and sentences that carry it.
 
@@ -53,7 +61,9 @@ def grid_answer(found: GridComparison, metric: str, trials: int) -> tuple[str, l
             undetected.append(f"Too few trials to say what the {title} does.")
             continue
         said = evidence(pair, leading, found.comparison.family)
-        if leading.finding in {"faster", "slower"}:
+        if leading.finding in {"faster", "slower"} and _slight(leading):
+            undetected.append(f"The {title} makes less than a millisecond of difference.")
+        elif leading.finding in {"faster", "slower"}:
             detected.append(with_proviso(pair, leading))
         else:
             undetected.append(

@@ -159,6 +159,7 @@ def page_data(view: ReportView, *, audio_base: str = "") -> dict[str, Any]:
                 "name": each.name,
                 "unit": each.unit,
                 "emulated": each.emulated,
+                "target": each.target,
                 "curves": [
                     {
                         "c": curve.candidate,

@@ -111,9 +111,19 @@ def _curve(index: int, rows: Sequence[Row], found: MetricSummary) -> Curve:
 
 
 def distribution_views(
-    names: Sequence[str], summary: RunSummary, rows: Mapping[str, Sequence[Row]]
+    names: Sequence[str],
+    summary: RunSummary,
+    rows: Mapping[str, Sequence[Row]],
+    target_ms: float,
 ) -> tuple[Distribution, ...]:
-    """Return the curves of each metric that has been measured."""
+    """Return the curves of each metric that has been measured.
+
+    Args:
+        names: of the candidates.
+        summary: of the run.
+        rows: the counted trials of each candidate.
+        target_ms: the response that the suite aims at.
+    """
     shown = []
     for metric in (each for each in METRICS.values() if each.id not in EVENTS):
         curves = tuple(
@@ -132,6 +142,7 @@ def distribution_views(
                         for each in summary.candidates.values()
                     ),
                     curves=curves,
+                    target=target_ms if metric.id == "response" else None,
                 )
             )
     return tuple(shown)

@@ -111,6 +111,7 @@ def settings(data: RunData) -> tuple[FactTable, ...]:
             "frame_ms",
             "trailing",
             "wer_limit",
+            "target_ms",
             "keep_audio",
             "stage_texts",
         }

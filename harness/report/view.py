@@ -115,13 +115,21 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
-    """A metric's curves."""
+    """A metric's curves.
+
+    Attributes:
+        metric, name, unit: which metric.
+        emulated: a gateway profile stood behind any curve.
+        curves: one for each candidate that has it.
+        target: what the suite aims at, in the unit; None where it names nothing of this metric.
+    """
 
     metric: str
     name: str
     unit: str
     emulated: bool
     curves: tuple[Curve, ...]
+    target: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

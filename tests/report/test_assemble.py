@@ -14,6 +14,7 @@ from harness.domain.suite import Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, FailureKind, Trial
 from harness.report.assemble import build_view
+from harness.report.charts import draw_charts
 from harness.report.format import Cell, CellState
 from harness.report.html import _numeric, render_html
 from harness.report.inputs import RunData, peaks_of
@@ -130,6 +131,17 @@ def test_a_first_transcript_that_is_the_final_has_no_column() -> None:
     assert "stt_first_transcript" not in shown
     streaming = build_view(make_data(("a", "b"), utterances=12, repeats=2))
     assert "stt_first_transcript" in {each.metric for each in streaming.columns}
+
+
+def test_the_suite_s_target_is_a_line_of_the_response_alone() -> None:
+    """The response's curves bear the suite's target, 800 ms by default; others bear none."""
+    data = make_data(("a", "b"), utterances=12, repeats=2)
+    for suite, target in ((data.suite, 800.0), (replace(data.suite, target_ms=650.0), 650.0)):
+        view = build_view(replace(data, suite=suite))
+        found = {each.metric: each.target for each in view.distributions}
+        assert found.pop("response") == target
+        assert set(found.values()) == {None}
+        assert f"target {target:g} ms" in draw_charts(view, ("ecdf",))["ecdf"]
 
 
 def test_beside_a_streaming_stt_finals_only_is_a_dash() -> None:

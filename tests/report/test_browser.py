@@ -213,6 +213,16 @@ def test_live_numbers_are_not_marked(opened: Opener) -> None:
     assert page.locator(".emu").count() == 0
 
 
+def test_the_target_is_a_line(opened: Opener) -> None:
+    """The response's chart shows the suite's target with its value; another metric's has none."""
+    curves = (replace(VIEW.distributions[0], target=800.0), *VIEW.distributions[1:])
+    page, _ = opened(replace(VIEW, distributions=curves))
+    assert page.locator("#ecdf .target").count() == 1
+    expect(page.locator("#ecdf")).to_contain_text("target 800")
+    page.locator("#ecdf-metric").select_option("1")
+    assert page.locator("#ecdf .target").count() == 0
+
+
 def test_the_theme_is_switched_and_kept(opened: Opener) -> None:
     """The button turns light into dark and back; the choice outlives a reload."""
     page, _ = opened()

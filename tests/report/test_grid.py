@@ -7,6 +7,7 @@ import pytest
 
 from harness.analysis.summary.summary import summarise
 from harness.domain.suite import Candidate, StageSettings, Via
+from harness.domain.timeline import Mark
 from harness.domain.trial import Trial
 from harness.report.assemble import build_view
 from harness.report.format import Cell
@@ -14,7 +15,7 @@ from harness.report.html import render_html
 from harness.report.inputs import RunData
 from harness.report.markdown import render_markdown
 from harness.report.view import ReportView
-from tests.synthetic import make_run, make_suite, make_utterances
+from tests.synthetic import MS, make_run, make_suite, make_utterances
 
 
 def grid_data(slower: float, *, utterances: int = 20, via: Via = Via.LIVE) -> RunData:
@@ -122,3 +123,25 @@ def test_medians_that_lie_elsewhere_are_explained() -> None:
     (line,) = [each for each in view.support if each.startswith("The medians in the table")]
     apart = round(abs(points[1] - points[0]))
     assert str(apart) in line.replace("\u202f", "")
+
+
+def test_a_difference_of_microseconds_is_no_answer() -> None:
+    """What only a quiet clock can find, and no caller hear, does not lead the page."""
+    data = grid_data(2.5)
+    steps = {"alloy": 0, "nova": 40_000, "onyx": 80_000}
+    shifted = []
+    for each in make_run(
+        {name.name: 1.0 for name in data.suite.candidates}, utterances=20, repeats=1
+    ):
+        assert isinstance(each, Trial)
+        name = f"glm-alloy/{each.key.utterance}"
+        base = 600 * MS + sum(map(ord, name)) % 97 * MS
+        base += 400 * MS if each.key.candidate.startswith("glm") else 0
+        base += steps[each.key.candidate.partition("-")[2]]
+        (turn,) = each.turns
+        marks = {**turn.marks, Mark.FIRST_AUDIBLE: turn.marks[Mark.SPEECH_END] + base}
+        shifted.append(replace(each, turns=(replace(turn, marks=marks),)))
+    summary = summarise(shifted, data.utterances, data.suite)
+    view = build_view(replace(data, trials=shifted, summary=summary))
+    assert "kimi answers 400\u00a0ms sooner than openadapter/glm" in view.answer
+    assert view.answer.endswith("The voice makes less than a millisecond of difference.")

@@ -121,7 +121,7 @@ function drawEcdf(width) {
   const metric = DATA.ecdf[Number($("ecdf-metric").value) || 0];
   const log = $("ecdf-log").checked, height = width < 560 ? 300 : 380;
   const box = { left: 46, right: 14, top: 26, bottom: 40 };
-  const all = metric.curves.flatMap((c) => c.x);
+  const all = metric.curves.flatMap((c) => c.x).concat(metric.target === null ? [] : [metric.target]);
   let low = Math.min(...all), high = Math.max(...all);
   if (!all.length) { low = 0; high = 1; }
   if (!log && low > 0 && low < high * 0.35) low = 0;
@@ -140,6 +140,11 @@ function drawEcdf(width) {
     root.append(svg("path", { d: path, fill: "none", stroke: colour(curve.c), "stroke-width": 2, "stroke-dasharray": DASHES[curve.c % 8] || null }));
   });
   let lx = box.left;
+  if (metric.target !== null) {
+    const tx = x(metric.target), left = tx > width - 140;
+    root.append(svg("line", { class: "target", x1: tx, x2: tx, y1: box.top, y2: height - box.bottom }));
+    root.append(svg("text", { class: "halo strong", x: tx + (left ? -6 : 6), y: box.top - 3, "text-anchor": left ? "end" : "start" }, `target ${show(metric.target, metric.unit)}`));
+  }
   if (metric.emulated) root.append(emulatedText(width - box.right));
   root.append(svg("text", { x: lx, y: 12 }, "share of trials"));
   const lines = [];

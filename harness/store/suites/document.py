@@ -34,6 +34,7 @@ def suite_document(suite: Suite) -> dict[str, Any]:
         "trailing": suite.trailing,
         "stage_texts": list(suite.stage_texts),
         "wer_limit": suite.wer_limit,
+        "target_ms": suite.target_ms,
         "keep_audio": suite.keep_audio,
         **_present(baseline=suite.baseline),
         "dataset": [

@@ -117,6 +117,7 @@ class _SuiteReader:
             "trailing": top.text("trailing", "silence"),
             "stage_texts": top.texts("stage_texts"),
             "wer_limit": top.number("wer_limit", 0.2, low=0),
+            "target_ms": top.number("target_ms", 800.0, low=0),
             "keep_audio": top.boolean("keep_audio", default=True),
             "baseline": self.maybe_path(top, "baseline"),
             "conditions": tuple(
