@@ -512,6 +512,8 @@ class Health:
         late_frames: frames more than 20 ms late.
         loop_lag_p99_ns, loop_lag_max_ns: lateness of a 10 ms timer on the event loop.
         stalls: host stalls of more than 10 ms, seen by a separate thread or process.
+        virtual: kept on a virtual clock: no machine can stall it, and a frame is late because the
+            agent's own code blocked the loop.
     """
 
     frames: int
@@ -522,6 +524,7 @@ class Health:
     loop_lag_p99_ns: int
     loop_lag_max_ns: int
     stalls: tuple[Stall, ...] = ()
+    virtual: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

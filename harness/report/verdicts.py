@@ -18,6 +18,7 @@ from harness.report.format import (
     milliseconds,
     percent,
     quantity,
+    signed_quantity,
 )
 from harness.report.view import BudgetView, PlainTable, VerdictKind, VerdictView
 
@@ -74,6 +75,27 @@ def _margin(judged: JudgedBudget) -> str:
             return f"{quantity(abs(margin), _unit(budget.metric))}{beyond}"
 
 
+def _reason(judged: JudgedBudget) -> str:
+    """Return why, with the differences by turn where both sides met the same draws."""
+    reason, draws = judged.ruling.reason, judged.draws
+    if draws is None:
+        return reason
+    if draws.equal:
+        return f"equal in all {count(draws.turns)} turns"
+    found = f"{count(draws.differing)} of {count(draws.turns)} turns differ"
+    if draws.median is not None and draws.least is not None and draws.most is not None:
+        unit = _unit(judged.budget.metric)
+        middle, least, most = (
+            signed_quantity(each, unit) for each in (draws.median, draws.least, draws.most)
+        )
+        found += f", by {middle} in the median"
+        if least != most:
+            found += f" ({least} to {most})"
+    if draws.one_sided:
+        found += f", {count(draws.one_sided)} failed on one side alone"
+    return f"{reason}; {found}"
+
+
 def _budget(judged: JudgedBudget) -> BudgetView:
     budget = judged.budget
     unit = _unit(budget.metric)
@@ -85,7 +107,7 @@ def _budget(judged: JudgedBudget) -> BudgetView:
         measured += f" against {cell(judged.measured_reference, unit).text}"
     kind = _KINDS[judged.ruling.verdict]
     decides = budget.required or kind is not VerdictKind.INCONCLUSIVE
-    reason = judged.ruling.reason
+    reason = _reason(judged)
     return BudgetView(
         budget=f"{budget.metric} {budget.statistic}",
         candidate=judged.candidate,

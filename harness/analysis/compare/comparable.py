@@ -16,7 +16,7 @@ from harness.analysis.turn.definitions import METRICS, definition_digests
 from harness.analysis.words.transcript import NORMALISER_VERSION
 from harness.domain.barge_in import describe_barge_in
 from harness.domain.condition import describe_condition
-from harness.domain.suite import Suite, Via
+from harness.domain.suite import Clock, Suite, Via
 from harness.domain.trial import FailedTrial, Trial
 from harness.domain.utterance import Utterance
 
@@ -66,8 +66,11 @@ def _plain(value: Any) -> str:
 
 def option_values(suite: Suite) -> dict[str, str]:
     """Return every option of a suite that moves a latency, by its key, as text."""
-    found = {"driver": _plain(suite.driver), "via": _plain(suite.via)}
+    found = {key: _plain(getattr(suite, key)) for key in ("driver", "via", "clock")}
     found.update({name: _plain(getattr(suite, name)) for name in _OPTIONS})
+    if suite.clock is Clock.VIRTUAL:
+        # Each trial has a clock of its own: how many are under way changes nothing.
+        del found["concurrency"]
     found["conditions"] = _plain(
         tuple(f"{each.name} ({describe_condition(each)})" for each in suite.conditions)
     )
@@ -110,6 +113,12 @@ def differences(
             f"via: {left.name} is {kinds[left.suite.via]}, {right.name} is "
             f"{kinds[right.suite.via]}; emulated is never compared with live"
         )
+    elif left.suite.clock is not right.suite.clock:
+        found.append(
+            f"clock: {left.name} is on the {left.suite.clock.value} clock, {right.name} on the "
+            f"{right.suite.clock.value} one, and on the virtual clock Python's own work takes no "
+            "time; `turnbench overhead --clock-check` says what that makes"
+        )
     mine, theirs = sorted(left.datasets.values()), sorted(right.datasets.values())
     if mine != theirs:
         found.append(
@@ -117,7 +126,7 @@ def differences(
         )
     ours, others = option_values(left.suite), option_values(right.suite)
     for key in (*ours, *(each for each in others if each not in ours)):
-        if key == "via" or key in despite or ours.get(key) == others.get(key):
+        if key in {"via", "clock"} or key in despite or ours.get(key) == others.get(key):
             continue
         # What else only one side has belongs to the gateway or to interruptions, whose difference
         # is named already.

@@ -25,6 +25,7 @@ from harness.analysis.summary.summary import SHARES, statistics_of
 from harness.analysis.summary.words import WORD_RATES, pooled_words
 from harness.analysis.turn.definitions import EVENTS, METRICS, definition_digests
 from harness.analysis.words.transcript import NORMALISER_VERSION
+from harness.domain.suite import Clock
 from harness.domain.trial import FailedTrial
 from harness.errors import ConfigurationError
 
@@ -113,7 +114,7 @@ def build_baseline(name: str, runs: Sequence[MeasuredRun]) -> Baseline:
         problems.extend(differences(first, other))
         problems.extend(changed_metrics(first, other).values())
         machine = machine_difference(first.machine, other.machine)
-        if machine:
+        if machine and first.suite.clock is Clock.REAL:
             problems.append(f"machine: {other.name} ran on another machine: {machine}")
     if problems:
         raise ConfigurationError(["baseline: the runs are not several of one plan", *problems])
@@ -149,8 +150,13 @@ def build_baseline(name: str, runs: Sequence[MeasuredRun]) -> Baseline:
 def against_baseline(run: MeasuredRun, baseline: Baseline) -> tuple[str, ...]:
     """Return what forbids to hold a run against a baseline, one line each."""
     found = []
+    # Baselines of before there were two clocks are of the real one.
+    clock = baseline.options.get("clock", Clock.REAL.value)
+    if clock != run.suite.clock.value:
+        mine = run.suite.clock.value
+        return (f"clock: {run.name} has the {mine} one, baseline {baseline.name} the {clock} one",)
     ours = option_values(run.suite)
-    for key in sorted(ours.keys() | baseline.options.keys()):
+    for key in sorted((ours.keys() | baseline.options.keys()) - {"clock"}):
         mine, theirs = ours.get(key, "none"), baseline.options.get(key, "none")
         if mine != theirs:
             found.append(f"{key}: {mine} in {run.name}, {theirs} in baseline {baseline.name}")

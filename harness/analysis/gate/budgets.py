@@ -10,7 +10,7 @@ from harness.analysis.statistics.gate_rule import Limit
 from harness.analysis.summary.samples import Row, sample_of
 from harness.analysis.summary.words import RATES, WORD_RATES, pooled_words, word_rate
 from harness.analysis.turn.definitions import EVENTS, METRICS, OVER_THE_REPLY
-from harness.domain.suite import Budget, BudgetKind
+from harness.domain.suite import Budget, BudgetKind, Clock
 from harness.errors import ConfigurationError
 
 __all__ = ["SHARES", "Bound", "bind", "limit_of"]
@@ -133,7 +133,9 @@ def bind(
                     problems.append(f"{where}: no trial of {role!r} has {budget.metric}; {why}")
             silent = ""
             if against is not None:
-                machine = machine_difference(run.machine, against.machine)
+                # On the virtual clock every machine is as fast; CPU time is the machine's own.
+                timed = run.suite.clock is Clock.REAL or budget.metric == "agent_cpu"
+                machine = machine_difference(run.machine, against.machine) if timed else ""
                 unlike = [*apart, *_missing_in(against, budget, name, run)]
                 if budget.required:
                     problems.extend(unlike)

@@ -21,6 +21,7 @@ from harness.analysis.compare.sides import (
 )
 from harness.analysis.gate.baseline import Baseline, machine_difference
 from harness.analysis.gate.budgets import SHARES, Bound, bind, limit_of
+from harness.analysis.gate.draws import DrawPairs, draw_pairs, drawn_evidence
 from harness.analysis.gate.evidence import (
     absolute_evidence,
     baseline_evidence,
@@ -52,7 +53,7 @@ from harness.analysis.summary.summary import emulated_stages, is_emulated, stati
 from harness.analysis.summary.words import RATES, pooled_words, word_rate
 from harness.analysis.turn.definitions import METRICS
 from harness.analysis.turn.disturbance import select
-from harness.domain.suite import Budget, BudgetKind
+from harness.domain.suite import Budget, BudgetKind, Clock
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
 
@@ -87,6 +88,7 @@ class JudgedBudget:
         measured: the candidate's own figure, in the metric's unit.
         measured_reference: the reference's, where it is in the run.
         emulated: a gateway profile stood behind it.
+        draws: candidate and reference draw for draw, of a paired budget on the virtual clock.
     """
 
     budget: Budget
@@ -97,6 +99,7 @@ class JudgedBudget:
     measured: Statistic | None
     measured_reference: Statistic | None
     emulated: bool
+    draws: DrawPairs | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,11 +204,14 @@ def _judge_one(
     budget, name = bound.budget, bound.candidate
     mine = rows[name]
     theirs = None if budget.reference is None else rows[budget.reference]
+    draws: DrawPairs | None = None
     if budget.kind is BudgetKind.ABSOLUTE:
         evidence = _absolute(budget, limit, mine, level)
         reference = None
     elif theirs is not None:
-        evidence = _paired(bound, limit, run, rows, level)
+        if run.suite.clock is Clock.VIRTUAL:
+            draws = draw_pairs(budget.metric, mine, theirs)
+        evidence = _paired(bound, limit, run, rows, level=level, draws=draws)
         reference = budget.reference
     else:
         assert baseline is not None
@@ -232,6 +238,7 @@ def _judge_one(
         measured=_own_figure(budget, mine),
         measured_reference=None if theirs is None else _own_figure(budget, theirs),
         emulated=is_emulated(metric, stages),
+        draws=draws,
     )
 
 
@@ -303,11 +310,18 @@ def _paired(
     limit: Limit,
     run: MeasuredRun,
     rows: Mapping[str, tuple[Row, ...]],
+    *,
     level: tuple[float, int],
+    draws: DrawPairs | None,
 ) -> Evidence | Unsupported:
     budget = bound.budget
     assert budget.reference is not None
     alpha, budgets = level
+    if draws is not None:
+        share = SHARES.get(budget.statistic)
+        found = drawn_evidence(draws, limit, share=share, alpha=alpha / budgets)
+        if found is not None:
+            return found
     mine = side_of_run(run, bound.candidate, rows[bound.candidate])
     theirs = side_of_run(run, budget.reference, rows[budget.reference])
     if budget.metric in RATES:
@@ -382,7 +396,7 @@ def _doubts(run: MeasuredRun, bound: Sequence[Bound], baseline: Baseline | None)
     )
     if stored and baseline is not None:
         machine = machine_difference(run.machine, baseline.machine)
-        if machine:
+        if machine and run.suite.clock is Clock.REAL:
             found.append(f"the baseline was measured on another machine: {machine}")
         if run.name in baseline.runs:
             found.append(
@@ -397,6 +411,9 @@ def _reason(verdict: Verdict, judged: Sequence[JudgedBudget]) -> str:
     if verdict is Verdict.PASS:
         count = len(matching)
         kept = f"all {count} budgets are kept" if count > 1 else "the budget is kept"
+        equal = [each.draws for each in matching if each.draws is not None]
+        if equal and all(each.equal for each in equal):
+            kept += f", equal in all {max(each.turns for each in equal)} turns"
         silent = len(judged) - count
         if not silent:
             return kept

@@ -231,6 +231,7 @@ def _of_candidate(
     chosen = select(mine)
     good = [trial for trial in chosen.main if isinstance(trial, Trial)]
     failed = len(chosen.main) - len(good)
+    virtual = any(trial.health is not None and trial.health.virtual for trial in good)
     found: list[Caution] = []
 
     def add(code: str, text: str, advice: str) -> None:
@@ -280,8 +281,11 @@ def _of_candidate(
         if p90 > LATENESS_LIMIT_NS:
             add(
                 "lateness",
-                f"{name}: audio frames were up to {p90 / MILLISECOND:.1f} ms late (p99 of a trial)",
-                "lower the concurrency: what the STT hears late it answers late",
+                f"{name}: audio frames were up to {p90 / MILLISECOND:.1f} ms late (p99 of a trial)"
+                + (", held up by the agent's own code" if virtual else ""),
+                "give what blocks to a thread: while it does, the agent neither hears nor speaks"
+                if virtual
+                else "lower the concurrency: what the STT hears late it answers late",
             )
     found.extend(_of_speech(name, good, utterances, facts))
     if facts.warm:
@@ -299,7 +303,9 @@ def _of_candidate(
             f"{name}: {retried} replies came from a repeated request",
             "set max_retries = 0 when measuring",
         )
-    found.extend(_drift(name, good, utterances))
+    if not virtual:
+        # Trials on a virtual clock know nothing of each other.
+        found.extend(_drift(name, good, utterances))
     return found
 
 

@@ -1,7 +1,8 @@
 """Which trials the machine disturbed, and which attempt of a planned trial counts.
 
 A trial is disturbed when the machine stood still for more than 10 ms while its reply was on its
-way, or when an audio frame was more than 20 ms late. Disturbed trials are kept and counted; a
+way, or when an audio frame was more than 20 ms late; never on a virtual clock, which no machine can
+disturb: what holds it up is the agent's own code. Disturbed trials are kept and counted; a
 re-run takes their place in the main summary. A failed trial is never called disturbed: no stall of
 some milliseconds explains a time-out, and dropping it would leave survivors only. A trial that
 found a deployment scaled to zero measured its boot: it is kept, counted and performed again
@@ -98,7 +99,7 @@ def disturbance(trial: Trial | FailedTrial) -> Disturbance | None:
     booted = [each.text for each in trial.boots]
     if booted:
         return Disturbance(stalls=(), late_frames=0, text="; ".join(booted))
-    if isinstance(trial, FailedTrial) or trial.health is None:
+    if isinstance(trial, FailedTrial) or trial.health is None or trial.health.virtual:
         return None
     long = [each for each in trial.health.stalls if each.end_ns - each.start_ns > STALL_LIMIT_NS]
     windows = [

@@ -22,7 +22,7 @@ from harness.cli.shared.progress import ProgressLine
 from harness.cli.shared.suite_options import find_suite, override, with_hashes
 from harness.domain.driver import PlayableUtterance
 from harness.domain.plan import PlanEstimate, estimate, make_plan, trial_cost
-from harness.domain.suite import Driver, Suite, Via
+from harness.domain.suite import Clock, Driver, Suite, Via
 from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.errors import ConfigurationError
 from harness.lanes.job import LaneJob
@@ -366,6 +366,7 @@ async def _performed(
     from harness.analysis.turn.disturbance import disturbance
 
     plan = writer.run.plan
+    virtual = plan.suite.clock is Clock.VIRTUAL
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -397,7 +398,8 @@ async def _performed(
             sink=writer.append,
             done=[trial.key for trial in stored],
             spent=_spent(plan, stored, utterances),
-            disturbed=None if options.no_rerun else disturbance,
+            # On a virtual clock nothing disturbs, and once more would be the same once more.
+            disturbed=None if options.no_rerun or virtual else disturbance,
             redact=redact,
             progress=line.update,
             tell=line.tell,

@@ -57,7 +57,7 @@ class Watch:
 
     def __init__(self, *, keep: bool = False, machine: bool = True) -> None:
         self._keep = keep
-        self._machine = machine
+        self.machine = machine
         self.kept: list[TimeKeeping] = []
         self._idle: list[tuple[int, int]] = []
         self._selector: Any = None
@@ -71,7 +71,7 @@ class Watch:
     async def start(self) -> None:
         """Start watching."""
         self._log_idleness()
-        if not self._machine:
+        if not self.machine:
             return
         self._process = subprocess.Popen(  # noqa: S603, ASYNC220  (our own file; returns at once)
             [
@@ -206,4 +206,5 @@ def health(lateness: list[int], watch: Watch, start_ns: int, end_ns: int) -> Hea
         loop_lag_p99_ns=_rank(lags, 0.99),
         loop_lag_max_ns=max(lags, default=0),
         stalls=stalls,
+        virtual=not watch.machine,
     )

@@ -262,4 +262,5 @@ def _decode_health(document: Mapping[str, Any]) -> Health:
         stalls=tuple(
             Stall(start_ns=each[0], end_ns=each[1]) for each in document.get("stalls", ())
         ),
+        virtual=document.get("virtual", False),
     )

@@ -30,7 +30,8 @@ a request
     ``rate``, ``samples``, ``segments`` ([start, offset, samples]), ``leading_silence``,
     ``interrupted``, ``audio``.
 ``health``
-    the fields of :class:`~harness.domain.trial.Health` without ``_ns``; ``stalls`` ([start, end]).
+    the fields of :class:`~harness.domain.trial.Health` without ``_ns``; ``stalls`` ([start, end]);
+    ``virtual`` where it is.
 
 A reader ignores keys, marks and reported numbers that it does not know, so a later version may
 add them; a change of meaning raises the version, and a reader refuses a version that is newer than
@@ -265,4 +266,6 @@ def _health(health: Health) -> dict[str, Any]:
     }
     if health.stalls:
         document["stalls"] = [[each.start_ns, each.end_ns] for each in health.stalls]
+    if health.virtual:
+        document["virtual"] = True
     return document

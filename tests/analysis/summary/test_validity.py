@@ -85,6 +85,21 @@ class TestDisturbance:
             "the machine stalled for up to 30 ms; 3 audio frames were over 20 ms late"
         )
 
+    def test_virtual_clock(self) -> None:
+        """On a virtual clock nothing disturbs, and late frames are the agent's own blocking."""
+        held_up = replace(
+            make_health(late_frames=3, lateness_p99_ns=150 * MS, lateness_max_ns=150 * MS),
+            virtual=True,
+        )
+        trials = [
+            replace(each, health=held_up) for each in make_run(("a",)) if isinstance(each, Trial)
+        ]
+        assert disturbance(trials[0]) is None
+        found = {each.code: each for each in cautions(trials, UTTERANCES)}
+        assert "disturbed" not in found
+        assert "held up by the agent's own code" in found["lateness"].text
+        assert found["lateness"].advice.startswith("give what blocks to a thread")
+
     def test_quiet_and_unwatched(self) -> None:
         """A quiet trial, one without a record and a failed one are not disturbed."""
         assert disturbance(make_trial()) is None
