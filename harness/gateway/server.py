@@ -20,7 +20,8 @@ from aiohttp import web
 
 from harness.errors import ConfigurationError
 from harness.gateway.calls.config import GatewayConfig
-from harness.gateway.calls.context import Gateway, Refusal, Trial, error_body
+from harness.gateway.calls.context import Gateway, Trial
+from harness.gateway.calls.refusals import Refusal, error_body
 from harness.gateway.calls.route import Route
 from harness.gateway.calls.truth import TruthEvent, TruthLog
 from harness.gateway.engines.oracle import Oracle

@@ -1,28 +1,24 @@
 """What the protocols share: the gateway's state, and one call's identity, deadlines and truth."""
 
-import asyncio
 import contextlib
 import hashlib
 import itertools
-import json
-import struct
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from socket import SO_LINGER, SOL_SOCKET
-from typing import Any
 
 from aiohttp import web
 
 from harness.gateway.calls.config import GatewayConfig
 from harness.gateway.calls.prompt_cache import PromptMemory
+from harness.gateway.calls.refusals import Refusal
 from harness.gateway.calls.truth import TruthEvent, TruthLog
 from harness.gateway.engines.oracle import Oracle, OracleSession
 from harness.gateway.engines.recogniser import EmbeddedRecogniser, Recogniser, RecogniserPool
 from harness.gateway.engines.synthesiser import Synthesiser
 from harness.gateway.profiles.distributions import Draws
-from harness.gateway.profiles.faults import HTTP_STATUS_FAULTS, FaultKind, FaultMix, Stage
+from harness.gateway.profiles.faults import FaultKind, Stage
 from harness.gateway.profiles.profiles import Profile, SttProfile
 from harness.pacing import Pacer
 
@@ -31,62 +27,17 @@ __all__ = [
     "PURPOSE_HEADER",
     "REPLY",
     "Call",
-    "ClientGone",
     "Gateway",
-    "Refusal",
-    "Reply",
     "Trial",
     "begin",
-    "early_fault",
-    "error_body",
-    "guarded",
-    "reset_connection",
 ]
 
 NS_PER_S = 1_000_000_000
-_CLIENT_CLOSED = 499
 
 REPLY = "reply"
 """What a request is for that nobody says anything else of."""
 PURPOSE_HEADER = "x-turnbench-purpose"
 """Says what a request is for, where the client knows."""
-
-_ERROR_TYPES: Mapping[int, tuple[str, str]] = {
-    400: ("invalid_request_error", "The request is not valid"),
-    401: ("authentication_error", "Incorrect API key provided"),
-    403: ("permission_error", "Model not in plan"),
-    404: ("not_found_error", "The model does not exist or you do not have access to it"),
-    429: (
-        "rate_limit_error",
-        "Rate limit exceeded: monthly window (1500/1500 requests used)",
-    ),
-    500: ("server_error", "The server had an error while processing your request"),
-    503: ("service_unavailable", "The service is temporarily overloaded"),
-}
-
-
-def error_body(status: int, message: str | None = None) -> dict[str, Any]:
-    """Return an error as OpenAdapter writes it, with the status as an integer code."""
-    kind, words = _ERROR_TYPES.get(status, ("api_error", "Error"))
-    return {"error": {"message": message or words, "type": kind, "code": status}}
-
-
-class Refusal(Exception):  # noqa: N818  # an answer to the client, not a defect
-    """A request that is answered with an error.
-
-    Args:
-        status: the HTTP status.
-        message: the words in the error's body; the provider's usual ones if None.
-    """
-
-    def __init__(self, status: int, message: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = error_body(status, message)
-
-
-class ClientGone(Exception):  # noqa: N818  # likewise
-    """The client closed the connection before the answer was complete."""
 
 
 class Boots:
@@ -348,139 +299,3 @@ def begin(
     )
     call.mark("request_received", received_ns)
     return call
-
-
-class Reply:
-    """A streamed HTTP response whose pieces leave at absolute deadlines.
-
-    Args:
-        call: the call that it answers.
-        request: the HTTP request.
-        content_type: the response's content type.
-        headers: further headers.
-    """
-
-    def __init__(
-        self,
-        call: Call,
-        request: web.Request,
-        content_type: str,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        self._call = call
-        self._request = request
-        self._pacer = call.gateway.pacer
-        self.response = web.StreamResponse(
-            status=200,
-            headers={
-                "Content-Type": content_type,
-                "Cache-Control": "no-cache",
-                "x-request-id": call.request,
-                **(headers or {}),
-            },
-        )
-
-    async def start(self, due_ns: int) -> None:
-        """Send the headers at the deadline.
-
-        Raises:
-            ClientGone: the client has hung up.
-        """
-        self.response.enable_chunked_encoding()
-        await self._pacer.until(due_ns)
-        sent_ns = time.perf_counter_ns()
-        try:
-            await self.response.prepare(self._request)
-            await self.response.write(b"")
-            writer = self.response._payload_writer  # noqa: SLF001  # headers wait for a body
-            if writer is not None:
-                writer.send_headers()
-        except ConnectionError as error:
-            raise ClientGone from error
-        self._call.mark(
-            "headers_sent",
-            sent_ns,
-            kind="200",
-            due_ns=due_ns,
-            injected_ns=due_ns - self._call.received_ns,
-        )
-
-    async def send(self, data: bytes, due_ns: int) -> int:
-        """Send one piece at the deadline and return the instant at which it left.
-
-        Raises:
-            ClientGone: the client has hung up.
-        """
-        await self._pacer.until(due_ns)
-        transport = self._request.transport
-        if transport is None or transport.is_closing():
-            raise ClientGone
-        sent_ns = time.perf_counter_ns()
-        try:
-            await self.response.write(data)
-        except ConnectionError as error:
-            raise ClientGone from error
-        return sent_ns
-
-    async def end(self) -> None:
-        """End the body as the protocol wants it."""
-        try:
-            await self.response.write_eof()
-        except ConnectionError as error:
-            raise ClientGone from error
-
-    def reset(self) -> None:
-        """Reset the connection (RST)."""
-        reset_connection(self._request)
-
-    def hang_up(self) -> None:
-        """Close the connection (FIN) with the body unfinished."""
-        if self._request.transport is not None:
-            self._request.transport.close()
-
-
-def reset_connection(request: web.Request) -> None:
-    """Close the request's connection with RST instead of FIN."""
-    transport = request.transport
-    if transport is None:
-        return
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        sock.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
-
-
-async def guarded(call: Call, answer: Awaitable[web.StreamResponse]) -> web.StreamResponse:
-    """Return the answer, keeping in the truth when the client does not wait for its end."""
-    try:
-        return await answer
-    except ClientGone:
-        call.mark("closed", time.perf_counter_ns(), kind="client")
-        return web.Response(status=_CLIENT_CLOSED)
-    except asyncio.CancelledError:
-        call.mark("closed", time.perf_counter_ns(), kind="client")
-        raise
-
-
-def early_fault(
-    call: Call, request: web.Request, fault: FaultKind | None, mix: FaultMix
-) -> web.Response | None:
-    """Return the response to a request that a fault strikes before any answer; None otherwise."""
-    if fault is FaultKind.REFUSED:
-        call.fault(fault)
-        reset_connection(request)
-        return web.Response(status=500)
-    status = HTTP_STATUS_FAULTS.get(fault) if fault is not None else None
-    if fault is None or status is None:
-        return None
-    call.fault(fault)
-    headers = {"x-request-id": call.request}
-    if fault is FaultKind.RATE_LIMITED:
-        headers["Retry-After"] = str(round(mix.retry_after_s))
-    call.mark("headers_sent", time.perf_counter_ns(), kind=str(status))
-    return web.Response(
-        status=status,
-        headers=headers,
-        content_type="application/json",
-        text=json.dumps(error_body(status)),
-    )

@@ -9,7 +9,8 @@ from typing import Any
 
 from aiohttp import web
 
-from harness.gateway.calls.context import Call, Gateway, Refusal
+from harness.gateway.calls.context import Call, Gateway
+from harness.gateway.calls.refusals import Refusal
 from harness.gateway.profiles.distributions import Draws
 from harness.gateway.profiles.faults import Stage
 from harness.gateway.profiles.profiles import LlmProfile, Profile, SttProfile, TtsProfile

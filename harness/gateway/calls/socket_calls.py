@@ -2,28 +2,28 @@
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from aiohttp import WSMsgType, web
 
-from harness.gateway.calls.context import NS_PER_S, Call, Gateway, begin, early_fault
+from harness.gateway.calls.context import NS_PER_S, Call, Gateway, begin
+from harness.gateway.calls.limits import MAX_MESSAGE
+from harness.gateway.calls.replying import early_fault
 from harness.gateway.profiles.faults import CONNECTION_FAULTS, FaultKind, Stage
 from harness.gateway.profiles.profiles import SttProfile, TtsProfile
 
 __all__ = [
     "Conversation",
     "Opening",
-    "arrivals",
+    "attend",
     "converse",
     "json_object",
     "new_socket",
     "note_end",
     "open_call",
 ]
-
-_MAX_MESSAGE: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,7 @@ def new_socket() -> web.WebSocketResponse:
 
     Compression is never agreed to: it doubles a client's work and blurs the first byte.
     """
-    return web.WebSocketResponse(compress=False, max_msg_size=_MAX_MESSAGE, timeout=1.0)
+    return web.WebSocketResponse(compress=False, max_msg_size=MAX_MESSAGE, timeout=1.0)
 
 
 def json_object(data: Any) -> dict[str, Any] | None:
@@ -145,13 +145,30 @@ def json_object(data: Any) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-async def arrivals(
+async def attend(
+    call: Call,
     socket: web.WebSocketResponse,
-) -> AsyncIterator[tuple[dict[str, Any] | None, int]]:
-    """Give each message as a JSON object, None where it is no such text, and when it arrived."""
+    on_message: Callable[[dict[str, Any] | None, int], Awaitable[bool]],
+    on_audio: Callable[[bytes, int], Awaitable[None]] | None = None,
+) -> None:
+    """Serve a socket until either side closes, and keep in the truth who did.
+
+    Args:
+        call: the connection's call.
+        socket: accepted.
+        on_message: takes a message's JSON object, None where it is no such text, and when it
+            arrived; returns whether the conversation goes on.
+        on_audio: takes a binary message and when it arrived; None where the protocol has none.
+    """
     async for message in socket:
         arrived_ns = time.perf_counter_ns()
-        yield (json_object(message.data) if message.type is WSMsgType.TEXT else None), arrived_ns
+        if on_audio is not None and message.type is WSMsgType.BINARY:
+            await on_audio(message.data, arrived_ns)
+            continue
+        content = json_object(message.data) if message.type is WSMsgType.TEXT else None
+        if not await on_message(content, arrived_ns):
+            break
+    note_end(call, socket)
 
 
 def note_end(call: Call, socket: web.WebSocketResponse) -> None:

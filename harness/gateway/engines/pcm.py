@@ -1,8 +1,11 @@
 """Samples: levels, speech bounds, decoding and resampling. PCM16 little-endian mono throughout."""
 
+import base64
+import binascii
 import io
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +22,10 @@ __all__ = [
     "first_audible",
     "read_mono",
     "resample",
+    "samples_in_base64",
     "to_int16",
     "wav_header",
+    "whole_samples",
     "window_dbfs",
 ]
 
@@ -36,6 +41,19 @@ FLOOR_DBFS = -50.0
 _ENCODED = {"mp3": ("MP3", "MPEG_LAYER_III"), "flac": ("FLAC", "PCM_16"), "opus": ("OGG", "OPUS")}
 # libsndfile crashes when a minute of Vorbis or Opus is written in one call.
 _WRITE_BLOCK = SPOKEN_RATE
+
+
+def whole_samples(data: bytes) -> Samples:
+    """Return the samples of a message; half a sample at its end is dropped."""
+    return np.frombuffer(data[: len(data) - len(data) % 2], dtype="<i2")
+
+
+def samples_in_base64(encoded: Any) -> Samples | None:
+    """Return the samples of a message in base64; None where it is none."""
+    try:
+        return whole_samples(base64.b64decode(encoded, validate=True))
+    except (binascii.Error, TypeError, ValueError):
+        return None
 
 
 def window_dbfs(samples: Samples, window: int) -> npt.NDArray[np.float64]:

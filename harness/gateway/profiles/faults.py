@@ -10,6 +10,7 @@ from harness.gateway.profiles.distributions import Draws
 __all__ = [
     "CONNECTION_FAULTS",
     "HTTP_STATUS_FAULTS",
+    "MIDDLE_FAULTS",
     "SAMPLES_FAULTS",
     "STAGE_FAULTS",
     "FaultKind",
@@ -91,6 +92,16 @@ _HTTP_START = frozenset(
         FaultKind.SLOW_HELLO,
     }
 )
+MIDDLE_FAULTS = frozenset(
+    {
+        FaultKind.MID_STREAM_ERROR,
+        FaultKind.RESET,
+        FaultKind.TRUNCATION,
+        FaultKind.STALL,
+        FaultKind.MALFORMED,
+    }
+)
+"""Faults that strike in the middle of an answer that has begun."""
 _MIDDLE = frozenset(
     {
         FaultKind.MID_STREAM_ERROR,

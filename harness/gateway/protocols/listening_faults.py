@@ -8,7 +8,9 @@ from typing import Final
 
 from aiohttp import web
 
-from harness.gateway.calls.context import NS_PER_S, Call, reset_connection
+from harness.gateway.calls.context import NS_PER_S, Call
+from harness.gateway.calls.limits import OVERSIZED_BYTES
+from harness.gateway.calls.replying import reset_connection
 from harness.gateway.calls.utterance import Ended
 from harness.gateway.engines.transcripts import Wire
 from harness.gateway.profiles.distributions import Draws
@@ -19,7 +21,6 @@ __all__ = ["ListeningFaults"]
 
 _FAULT_AFTER_NS: Final = 300_000_000
 _DROP_AFTER_NS: Final = 100_000_000
-_OVERSIZED_BYTES: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,7 @@ class ListeningFaults:
             with contextlib.suppress(ConnectionError):
                 await self.socket.send_bytes(draws.key.encode())
         elif fault is FaultKind.OVERSIZED:
-            await self.send(self.wire.final(ended.heard("x" * _OVERSIZED_BYTES)))
+            await self.send(self.wire.final(ended.heard("x" * OVERSIZED_BYTES)))
         else:
             return True
         return False

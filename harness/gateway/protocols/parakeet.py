@@ -11,13 +11,12 @@ import json
 import time
 from typing import Any, Final
 
-import numpy as np
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from harness.gateway.calls.context import Gateway
 from harness.gateway.calls.route import Route
-from harness.gateway.calls.socket_calls import Opening, converse, note_end, open_call
-from harness.gateway.engines.pcm import HEARD_RATE
+from harness.gateway.calls.socket_calls import Opening, attend, converse, open_call
+from harness.gateway.engines.pcm import HEARD_RATE, whole_samples
 from harness.gateway.profiles.faults import Stage
 from harness.gateway.profiles.profiles import SttProfile
 from harness.gateway.protocols.listening import Heard, ListeningSession
@@ -83,30 +82,23 @@ class _Conversation:
         hello = _message(status="listening", request_id=call.request, sample_rate=HEARD_RATE)
         due, injected = self._opening.due_ns, self._opening.hello_ns
         session.spawn(session.say(call, hello, due, "hello_sent", injected_ns=injected))
-        async for message in self._socket:
-            arrived_ns = time.perf_counter_ns()
-            if message.type is WSMsgType.BINARY:
-                data = message.data
-                samples = np.frombuffer(data[: len(data) - len(data) % 2], dtype="<i2")
-                session.feed(samples, arrived_ns)
-            elif message.type is WSMsgType.TEXT:
-                await self._on_text(message.data, arrived_ns)
-        note_end(call, self._socket)
+        await attend(call, self._socket, self._on_message, self._on_audio)
 
     async def close(self) -> None:
         """End what is still under way."""
         await self._session.close()
 
-    async def _on_text(self, data: str, arrived_ns: int) -> None:
-        try:
-            action = json.loads(data).get("action")
-        except (ValueError, AttributeError):
-            action = None
+    async def _on_audio(self, data: bytes, arrived_ns: int) -> None:
+        self._session.feed(whole_samples(data), arrived_ns)
+
+    async def _on_message(self, message: dict[str, Any] | None, arrived_ns: int) -> bool:
+        action = None if message is None else message.get("action")
         if action == "finalize":
             self._session.finalize(arrived_ns)
             self._session.spawn(self._finalized(arrived_ns))
         else:
             await self._session.send(_message(status="error", error="unknown message", code=400))
+        return True
 
     async def _finalized(self, asked_ns: int) -> None:
         await self._session.settled()

@@ -15,20 +15,20 @@ from typing import Any, Final, Protocol
 
 from aiohttp import web
 
-from harness.gateway.calls.context import NS_PER_S, Call, reset_connection
+from harness.gateway.calls.context import NS_PER_S, Call
+from harness.gateway.calls.limits import OVERSIZED_BYTES
+from harness.gateway.calls.replying import HTML_PAGE, reset_connection
 from harness.gateway.engines.pcm import SPOKEN_RATE
 from harness.gateway.engines.synthesiser import Speech
 from harness.gateway.engines.worker import WorkerDied
-from harness.gateway.profiles.faults import CONNECTION_FAULTS, FaultKind, Stage
+from harness.gateway.profiles.faults import CONNECTION_FAULTS, MIDDLE_FAULTS, FaultKind, Stage
 from harness.gateway.profiles.profiles import TtsProfile
-from harness.gateway.protocols.openai.speech import MIDDLE_FAULTS, chunks_of, spoil
+from harness.gateway.protocols.pouring import chunks_of, spoil
 
 __all__ = ["Segment", "Sentences", "Speaker", "SpeechWire"]
 
 _WRONG_RATE = 16_000
-_OVERSIZED_BYTES = 4 * 1024 * 1024
 _IN_THE_AUDIO: Final = MIDDLE_FAULTS | {FaultKind.OVERSIZED}
-_HTML = "<!doctype html><html><body><h1>502 Bad Gateway</h1></body></html>"
 _SENTENCE = re.compile(r".*?[.!?…。！？]+[\"'”’)]*(?=\s)", re.DOTALL)
 
 
@@ -249,7 +249,7 @@ class Segment:
             if self._fault in (FaultKind.EMPTY, FaultKind.WRONG_CONTENT_TYPE):
                 each.speech.cancel()
                 if self._index == 0 and self._fault is FaultKind.WRONG_CONTENT_TYPE:
-                    await self._speaker.send(_HTML)
+                    await self._speaker.send(HTML_PAGE.decode())
                 continue
             free_ns = await self._text(each, free_ns)
             if free_ns < 0:
@@ -286,7 +286,7 @@ class Segment:
             await pacer.until(due)
             if position == break_at and self._fault is FaultKind.OVERSIZED:
                 call.fault(self._fault)
-                await self._speaker.send(json.dumps({"type": "x" * _OVERSIZED_BYTES}))
+                await self._speaker.send(json.dumps({"type": "x" * OVERSIZED_BYTES}))
             elif position == break_at:
                 await self._break(due)
                 return -1

@@ -10,7 +10,7 @@ from harness.domain.suite import Candidate, Suite
 from harness.domain.timeline import Stage
 from harness.pipeline.drivers.closing import close_within
 from harness.pipeline.place import Place
-from harness.pipeline.probes.probes import probe_llm, probe_stt, probe_tts
+from harness.pipeline.probes.clients import probe_llm, probe_stt, probe_tts
 from harness.pipeline.providers import make_client
 from harness.pipeline.transport.caches import bust_cache
 

@@ -8,7 +8,8 @@ from typing import Any
 from livekit.agents import llm, stt, tts, voice
 
 from harness.errors import ConfigurationError
-from harness.pipeline.probes.probes import probe_llm, probe_stt, probe_tools, probe_tts
+from harness.pipeline.probes.activity import probe_tools
+from harness.pipeline.probes.clients import probe_llm, probe_stt, probe_tts
 
 __all__ = ["load_agent", "make_own"]
 

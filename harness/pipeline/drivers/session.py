@@ -24,7 +24,8 @@ from harness.pipeline.drivers.own_agent import make_own
 from harness.pipeline.drivers.performance import Performance
 from harness.pipeline.drivers.performer import Base
 from harness.pipeline.drivers.suite_session import suite_session
-from harness.pipeline.probes.probes import probe_activity, probe_agent
+from harness.pipeline.probes.activity import probe_activity
+from harness.pipeline.probes.nodes import probe_agent
 from harness.pipeline.recording.recording import Recorder
 from harness.pipeline.transport.addresses import GatewayFinder, watch_connections
 from harness.pipeline.transport.transforms import known_transforms

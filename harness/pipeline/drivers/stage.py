@@ -25,7 +25,7 @@ from harness.pipeline.drivers.performance import Performance
 from harness.pipeline.drivers.performer import Base
 from harness.pipeline.line.sink import PlayoutClock
 from harness.pipeline.line.source import PacedInput
-from harness.pipeline.probes.probes import on_speech_event
+from harness.pipeline.probes.nodes import on_speech_event
 from harness.pipeline.recording.recording import Recorder, stamp
 from harness.pipeline.transport.failures import failure_of
 

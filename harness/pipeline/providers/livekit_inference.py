@@ -20,7 +20,7 @@ from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from harness.pipeline.place import Place
-from harness.pipeline.probes.probes import stamped_detector
+from harness.pipeline.probes.clients import stamped_detector
 from harness.pipeline.recording.recording import Sent
 from harness.pipeline.transport.socket_reading import (
     ListenDialect,

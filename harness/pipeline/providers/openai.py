@@ -15,7 +15,7 @@ from harness.domain.providers.openai import is_local
 from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
 from harness.pipeline.place import Place
-from harness.pipeline.probes.probes import stamped_detector
+from harness.pipeline.probes.clients import stamped_detector
 from harness.pipeline.providers.openai_realtime import REALTIME_DIALECT, REALTIME_ONLY
 from harness.pipeline.transport.socket_transport import closing, timed_session
 from harness.pipeline.transport.transport import timed_client

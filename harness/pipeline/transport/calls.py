@@ -1,8 +1,6 @@
 """From a call of an LLM or TTS client to a request: its marks, its arrivals, what was told of it.
 
-Each mark is a stamp that a probe took, chosen by cause. Where a sentence was completed by a certain
-token, it is the text that tells which token it was, never "the last one before"; otherwise a pause
-between two steps would pass for the provider's.
+Each mark is a stamp that a probe took, chosen by cause.
 """
 
 import re
@@ -18,9 +16,8 @@ from harness.domain.trial import (
     Failure,
     Request,
     Wait,
-    WaitCause,
 )
-from harness.pipeline.recording.recording import Call, Exchange, Node, Recorder, Stamp
+from harness.pipeline.recording.recording import Call, Exchange, Recorder, Stamp
 from harness.pipeline.transport.bodies import ChatBody, SpeechBody, read_chat, read_speech
 from harness.pipeline.transport.exchanges import (
     attempts_of,
@@ -30,8 +27,8 @@ from harness.pipeline.transport.exchanges import (
     retry_wait,
 )
 from harness.pipeline.transport.failures import chat_failure, failure_of, speech_failure
-from harness.pipeline.transport.socket_reading import read_spoken, sent_at, spoken_failure
-from harness.pipeline.transport.transforms import replay, unheld
+from harness.pipeline.transport.sentences import handed, sentence_received, source_of
+from harness.pipeline.transport.socket_reading import read_spoken, spoken_failure
 
 __all__ = ["CallReader", "Marks"]
 
@@ -50,10 +47,6 @@ class Marks:
         if stamp is not None:
             self.at[mark] = stamp.ns
             self.work[mark] = stamp.work
-
-
-def _squeezed(text: str) -> int:
-    return len("".join(text.split()))
 
 
 class CallReader:
@@ -179,17 +172,24 @@ class CallReader:
     def tts(self, call: Call, llm_calls: list[Call]) -> Request:
         """Return the request that a call of the TTS was."""
         marks = Marks()
-        source = self._source(call, llm_calls)
+        source = source_of(call, llm_calls)
         attempts, lost = self._attempts(call, self._speech_failure)
         exchange = call.exchanges[-1] if call.exchanges else None
-        handed, before = _handed(call, exchange)
+        handed_at, before = handed(call, exchange)
         text = call.text or "".join(piece for _, piece in call.pieces)
-        marks.put(Mark.LLM_FIRST_SENTENCE, handed)
-        marks.put(Mark.TTS_REQUEST, handed)
+        marks.put(Mark.LLM_FIRST_SENTENCE, handed_at)
+        marks.put(Mark.TTS_REQUEST, handed_at)
         held: tuple[Wait, ...] = ()
         if source is not None:
-            received, held = self._sentence_received(call, source, text, before)
-            if received is not None and received.ns <= handed.ns:
+            received, held = sentence_received(
+                self.recorder,
+                self.bodies.get(source.index),
+                call,
+                source,
+                text=text,
+                streamed_before=before,
+            )
+            if received is not None and received.ns <= handed_at.ns:
                 marks.put(Mark.SENTENCE_RECEIVED, received)
         waits: tuple[Wait, ...] = ()
         connection: Connection | None = None
@@ -255,148 +255,6 @@ class CallReader:
             return int(stated[1])
         encoded = exchange.dialect is None and not content_type.startswith(_SAMPLES)
         return 0 if encoded else self.sample_rate
-
-    @staticmethod
-    def _source(call: Call, llm_calls: list[Call]) -> Call | None:
-        """Find the LLM call whose answer this text is part of."""
-        if call.node is None:
-            return None
-        wanted = "".join("".join(text for _, text in call.node.pieces).split())
-        for candidate in reversed(llm_calls):
-            if candidate.node is None or candidate.opened.ns > call.opened.ns:
-                continue
-            said = "".join("".join(text for _, text in candidate.node.pieces).split())
-            if said and (said.startswith(wanted[:40]) or wanted.startswith(said[:40])):
-                return candidate
-        earlier = [each for each in llm_calls if each.opened.ns <= call.opened.ns]
-        return earlier[-1] if earlier else None
-
-    def _sentence_received(
-        self, call: Call, source: Call, text: str, streamed_before: int
-    ) -> tuple[Stamp | None, tuple[Wait, ...]]:
-        """Return when the bytes arrived that let this text go, and what the agent held it back for.
-
-        A sentence goes when text follows it, or when the reply ends. The piece that brought it is
-        found by counting characters other than spaces.
-
-        Args:
-            call: the TTS call.
-            source: the LLM call that the text is from.
-            text: the call's text.
-            streamed_before: of a stream, how many characters were not yet enough.
-        """
-        node = call.node
-        body = self.bodies.get(source.index)
-        if node is None or body is None or not node.pieces or source.node is None:
-            return None, ()
-        # Only the first text of the reply: earlier sentences of the same node come before it.
-        before = sum(
-            _squeezed(each.text)
-            for each in self.recorder.calls
-            if each.stage is Stage.TTS and each.node is node and each.index < call.index
-        )
-        needed = before + (_squeezed(text) if not call.pieces else streamed_before)
-        trigger = _first_beyond(node.pieces, needed)
-        deltas = [delta for delta in body.deltas if delta.text]
-        # A reply's end is told by [DONE], or by the finish reason.
-        ended = body.done_at or body.finish_at or (deltas[-1].at if deltas else None)
-        if trigger is None:
-            return ended, ()
-        piece_at, count = trigger
-        through = self._through_filters(node, source.node, needed)
-        arrived = [delta.at for delta in deltas]
-        if through is not None and len(arrived) == len(_texts(source.node)):
-            free, released = through
-            at = arrived[released] if released < len(arrived) else ended
-            if at is None or arrived[free].ns >= at.ns:
-                return at, ()
-            held = Wait(cause=WaitCause.TRANSFORMS, start_ns=arrived[free].ns, end_ns=at.ns)
-            return at, (held,)
-        total = 0
-        for delta in deltas:
-            total += _squeezed(delta.text)
-            if total >= count:
-                # An agent's own filters may hold text back until a later token: then it is the
-                # last delta that the agent had before the piece came out.
-                had = [at for at in arrived if at.ns <= piece_at.ns]
-                if len(_texts(source.node)) == len(arrived) and _filtered(node, source.node):
-                    return (had[-1] if had else delta.at), ()
-                return delta.at, ()
-        return None, ()
-
-    def _through_filters(
-        self, tts_node: Node, llm_node: Node, needed: int
-    ) -> tuple[int, int] | None:
-        """Return which piece of the reply held more than the needed text, and which let it go.
-
-        None where the filters are not livekit's own, or do not explain what the TTS was given.
-
-        Args:
-            tts_node: was given what the filters let go.
-            llm_node: gave the pieces that went in.
-            needed: how many characters other than spaces do not yet let the text go.
-        """
-        transforms = self.recorder.text_transforms
-        if not transforms:
-            return None
-        pieces = _texts(llm_node)
-        again = [each for each in replay(pieces, transforms) or () if each[0]]
-        given = _texts(tts_node)
-        if [text for text, _ in again[: len(given)]] != given:
-            return None
-        total = 0
-        for text, index in again:
-            total += _squeezed(text)
-            if total > needed:
-                free = unheld(pieces, transforms, needed)
-                return None if free is None else (free, index)
-        return None
-
-
-def _handed(call: Call, exchange: Exchange | None) -> tuple[Stamp, int]:
-    """Return when the TTS client had the text of its first request.
-
-    Also how many characters other than spaces it had been given before and had not sufficed. A
-    client that takes text as it comes may itself wait for a whole sentence, and a server may: that
-    wait is for the LLM, and no part of the synthesis.
-    """
-    if not call.pieces:
-        return call.opened, 0
-    if exchange is None or exchange.dialect is None:
-        return call.pieces[0][0], 0
-    trigger = exchange.dialect.trigger([text for _, text in call.pieces])
-    sent = sent_at(exchange)
-    if sent is not None and (trigger is None or call.pieces[trigger][0].ns > sent.ns):
-        # The client did not wait for what it is known to wait for.
-        given = [number for number, (at, _) in enumerate(call.pieces) if at.ns <= sent.ns]
-        ended = None if call.node is None else call.node.input_ended
-        if given and (trigger is not None or (ended is not None and ended.ns > sent.ns)):
-            trigger = given[-1]
-    if trigger is not None:
-        before = sum(_squeezed(text) for _, text in call.pieces[:trigger])
-        return call.pieces[trigger][0], before
-    whole = sum(_squeezed(text) for _, text in call.pieces)
-    node = call.node
-    if node is not None and node.input_ended is not None:
-        return node.input_ended, whole
-    return call.pieces[-1][0], whole
-
-
-def _texts(node: Node) -> list[str]:
-    return [text for _, text in node.pieces if text]
-
-
-def _filtered(tts_node: Node, llm_node: Node) -> bool:
-    return [text for _, text in tts_node.pieces] != [text for _, text in llm_node.pieces]
-
-
-def _first_beyond(pieces: list[tuple[Stamp, str]], needed: int) -> tuple[Stamp, int] | None:
-    total = 0
-    for at, text in pieces:
-        total += _squeezed(text)
-        if total > needed:
-            return at, total
-    return None
 
 
 def _token_arrivals(pieces: list[tuple[Stamp, str]], body: ChatBody | None) -> tuple[Arrival, ...]:

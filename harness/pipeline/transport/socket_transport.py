@@ -14,14 +14,11 @@ STT) in whose context the plugin asks for it, not to the one that opened the soc
 import contextvars
 import functools
 import time
-from collections import deque
 from typing import Any, TypeVar
 
 import aiohttp
-from aiohttp.client_proto import ResponseHandler
 
 from harness.domain.timeline import Stage
-from harness.pipeline.recording.observer import SendLog
 from harness.pipeline.recording.recording import (
     CURRENT_CALL,
     CURRENT_RECORDER,
@@ -30,14 +27,15 @@ from harness.pipeline.recording.recording import (
     Message,
     Recorder,
     Sent,
-    Stamp,
     stamp,
 )
+from harness.pipeline.transport.frames import Frames, TimedProtocol
 from harness.pipeline.transport.names import next_client
 from harness.pipeline.transport.path_rtt import path_rtt_ns
 from harness.pipeline.transport.transport import REQUEST_HEADER
+from harness.pipeline.transport.wire_log import WireLog
 
-__all__ = ["CURRENT_DIAL", "Frames", "WireLog", "closing", "timed_session"]
+__all__ = ["CURRENT_DIAL", "closing", "timed_session"]
 
 _SECRET_HEADERS = frozenset({"authorization", "set-cookie", "cookie", "api-key", "x-api-key"})
 _UPGRADED = 101
@@ -48,149 +46,6 @@ _Client = TypeVar("_Client")
 CURRENT_DIAL: contextvars.ContextVar[Exchange | None] = contextvars.ContextVar(
     "turnbench_dial", default=None
 )
-
-
-class Frames:
-    """Finds where messages end in the bytes that a WebSocket server sends.
-
-    aiohttp's parser is compiled and tells nobody; this one reads the frame headers alone.
-    """
-
-    __slots__ = ("_began", "_fin", "_head", "_left", "_opcode", "_started", "complete")
-
-    def __init__(self) -> None:
-        self.complete: deque[tuple[Stamp, Stamp]] = deque()
-        self._head = bytearray()
-        self._left = -1
-        self._fin = False
-        self._opcode = 0
-        self._started: Stamp | None = None
-        self._began: Stamp | None = None
-
-    def feed(self, at: Stamp, data: bytes) -> None:
-        """Take bytes that arrived at an instant."""
-        position, end = 0, len(data)
-        while position < end:
-            if self._left < 0:
-                if not self._head:
-                    self._started = at
-                self._head.append(data[position])
-                position += 1
-                self._read_head()
-            else:
-                step = min(self._left, end - position)
-                self._left -= step
-                position += step
-            if self._left == 0:
-                self._end_frame(at)
-
-    def _read_head(self) -> None:
-        head = self._head
-        if len(head) < 2:
-            return
-        length = head[1] & 0x7F
-        extra = {126: 2, 127: 8}.get(length, 0)
-        masked = 4 if head[1] & 0x80 else 0
-        if len(head) < 2 + extra + masked:
-            return
-        if extra:
-            length = int.from_bytes(head[2 : 2 + extra], "big")
-        self._fin, self._opcode, self._left = bool(head[0] & 0x80), head[0] & 0x0F, length
-        head.clear()
-        if self._opcode in (1, 2):
-            self._began = self._started
-
-    def _end_frame(self, at: Stamp) -> None:
-        self._left = -1
-        # Control frames (8 and above) may lie between the frames of a message.
-        if self._opcode < 8 and self._fin and self._began is not None:
-            self.complete.append((self._began, at))
-            self._began = None
-
-
-class _TimedProtocol(ResponseHandler):
-    """A connection that stamps what it reads."""
-
-    def __init__(self, loop: Any) -> None:
-        super().__init__(loop)
-        self.frames: Frames | None = None
-        self._early: Stamp | None = None
-        self._exchange: Exchange | None = None
-        self._body: Any = None
-        self._counted = 0
-
-    def watch(self, exchange: Exchange | None) -> None:
-        """Count the next response's body into an exchange."""
-        self._exchange = exchange
-        self._body = None
-        self._counted = 0
-
-    def data_received(self, data: bytes) -> None:
-        """Stamp first, then let aiohttp parse."""
-        at = stamp()
-        parser: Any = self._payload_parser
-        if parser is not None:
-            if self._early is not None:
-                # These bytes came with the upgrade's answer and were held back until now.
-                at, self._early = self._early, None
-            if self.frames is not None:
-                self.frames.feed(at, data)
-            super().data_received(data)
-            return
-        if self._upgraded and self._early is None:
-            self._early = at
-        super().data_received(data)
-        exchange, body = self._exchange, self._payload
-        if exchange is None or body is None or self._upgraded:
-            return
-        if body is not self._body:
-            self._body, self._counted = body, 0
-        fed = getattr(body, "total_bytes", 0)
-        if fed > self._counted:
-            exchange.counted.append((at, fed - self._counted))
-            self._counted = fed
-        if body.is_eof():
-            exchange.ended = at
-
-
-class WireLog(SendLog):
-    """When each sample of a stream was handed to a socket, read from what was sent.
-
-    Args:
-        exchange: the socket's use.
-    """
-
-    __slots__ = ("_exchange", "_read")
-
-    def __init__(self, exchange: Exchange) -> None:
-        super().__init__()
-        self._exchange = exchange
-        self._read = 0
-
-    def _catch_up(self) -> None:
-        count = SendLog.samples.fget(self)  # type: ignore[attr-defined]
-        sends = self._exchange.sends
-        for sent in sends[self._read :]:
-            samples = self._exchange.dialect.samples(sent.data)
-            if samples:
-                count += samples
-                self.append(sent.at.ns, sent.at.work, count)
-        self._read = len(sends)
-
-    def __len__(self) -> int:
-        self._catch_up()
-        return super().__len__()
-
-    @property
-    def samples(self) -> int:
-        """How many samples have been handed to the socket."""
-        self._catch_up()
-        return int(SendLog.samples.fget(self))  # type: ignore[attr-defined]
-
-    def entry(self, sample_index: int) -> Any:
-        """Return instant, work and end of the message that contains a sample, None if not sent."""
-        self._catch_up()
-        return super().entry(sample_index)
 
 
 class _Keeper:
@@ -233,7 +88,7 @@ class _TimedResponse(aiohttp.ClientResponse):
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:
         protocol, exchange = connection.protocol, CURRENT_DIAL.get()
-        if isinstance(protocol, _TimedProtocol):
+        if isinstance(protocol, TimedProtocol):
             protocol.watch(exchange)
         # A short answer gives the connection back before anyone could ask it.
         transport = connection.transport
@@ -255,7 +110,7 @@ class _TimedSocket(aiohttp.ClientWebSocketResponse):
         self._inherited = False
         self._frames = Frames()
         protocol = getattr(self._conn, "protocol", None)
-        if isinstance(protocol, _TimedProtocol):
+        if isinstance(protocol, TimedProtocol):
             protocol.frames = self._frames
 
     def _current(self) -> Exchange | None:
@@ -413,7 +268,7 @@ def timed_session(
     keeper = _Keeper(stage, dialect, label)
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=120)
     # The one place that makes connections.
-    factory: Any = functools.partial(_TimedProtocol, loop=connector._loop)  # noqa: SLF001
+    factory: Any = functools.partial(TimedProtocol, loop=connector._loop)  # noqa: SLF001
     connector._factory = factory  # noqa: SLF001
     session = aiohttp.ClientSession(
         connector=connector,

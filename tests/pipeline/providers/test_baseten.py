@@ -29,7 +29,8 @@ from harness.gateway.protocols.speaking import Sentences
 from harness.pipeline.drivers.stage import StagePerformer
 from harness.pipeline.place import Place
 from harness.pipeline.providers import make_client
-from harness.pipeline.providers.baseten import TurnEndingSTT, text_ready
+from harness.pipeline.providers.baseten.listening import TurnEndingSTT
+from harness.pipeline.providers.baseten.speaking import text_ready
 from harness.pipeline.recording.recording import Sent, Stamp
 from tests.pipeline.playing import play, playable, response_ns, total_ns, unattributed_ms
 

@@ -15,7 +15,7 @@ from harness.domain.suite import SessionOptions, StageSettings, Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import WaitCause
 from harness.pipeline.place import Place
-from harness.pipeline.probes.probes import probe_llm
+from harness.pipeline.probes.clients import probe_llm
 from harness.pipeline.providers import make_client
 from harness.pipeline.recording.health import Watch
 from harness.pipeline.recording.recording import CURRENT_CALL, CURRENT_RECORDER, Call, Recorder

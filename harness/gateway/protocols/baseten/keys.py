@@ -2,7 +2,8 @@
 
 from aiohttp import web
 
-from harness.gateway.calls.context import Gateway, Refusal
+from harness.gateway.calls.context import Gateway
+from harness.gateway.calls.refusals import Refusal
 
 __all__ = ["require_api_key"]
 

@@ -10,21 +10,19 @@ acknowledged, finals follow, then ``finished``; the server never closes.
 (empty where nothing was said) carries ``is_end_of_audio_flush``.
 """
 
-import base64
-import binascii
 import json
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-import numpy as np
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
 from harness.gateway.calls.context import Call, Gateway
 from harness.gateway.calls.route import Route
 from harness.gateway.calls.routed import note_asked
-from harness.gateway.calls.socket_calls import json_object, new_socket, note_end, open_call
+from harness.gateway.calls.socket_calls import attend, json_object, new_socket, open_call
+from harness.gateway.engines.pcm import Samples, samples_in_base64, whole_samples
 from harness.gateway.profiles.distributions import Constant
 from harness.gateway.profiles.faults import Stage
 from harness.gateway.profiles.profiles import Interims, SttProfile
@@ -230,24 +228,14 @@ class _Conversation:
 
     async def run(self) -> None:
         """Serve until either side closes."""
-        async for message in self._socket:
-            arrived_ns = time.perf_counter_ns()
-            if self._session is None:
-                if not await self._open(message.data):
-                    break
-            elif message.type is WSMsgType.BINARY:
-                await self.on_binary(message.data, arrived_ns)
-            else:
-                await self._on_text(message.data, arrived_ns)
-        note_end(self._call, self._socket)
+        await attend(self._call, self._socket, self._on_message, self._on_binary)
 
     async def close(self) -> None:
         """End what is still under way."""
         if self._session is not None:
             await self._session.close()
 
-    async def _open(self, data: Any) -> bool:
-        parameters = json_object(data)
+    async def _open(self, parameters: dict[str, Any] | None) -> bool:
         problem = _unknown(parameters, encoded=self.encoded)
         if problem is not None:
             await self._socket.send_str(self._wire.error(problem))
@@ -287,10 +275,9 @@ class _Conversation:
         """Return what a transcript says its language is."""
         return asked if isinstance(asked, str) and asked != "auto" else "en"
 
-    def feed(self, data: bytes, arrived_ns: int) -> None:
-        """Take PCM16."""
+    def feed(self, samples: Samples, arrived_ns: int) -> None:
+        """Take audio."""
         assert self._session is not None
-        samples = np.frombuffer(data[: len(data) - len(data) % 2], dtype="<i2")
         if len(samples):
             self._session.feed(samples, arrived_ns)
 
@@ -298,12 +285,20 @@ class _Conversation:
         """Say what cannot be understood."""
         await self._socket.send_str(self._wire.error(why))
 
-    async def _on_text(self, data: Any, arrived_ns: int) -> None:
-        message = json_object(data)
+    async def _on_binary(self, data: bytes, arrived_ns: int) -> None:
+        if self._session is None:
+            await self._open(json_object(data))
+        else:
+            await self.on_binary(data, arrived_ns)
+
+    async def _on_message(self, message: dict[str, Any] | None, arrived_ns: int) -> bool:
+        if self._session is None:
+            return await self._open(message)
         if message is None:
             await self.refuse("not a JSON object")
-            return
-        await self.on_message(message, arrived_ns)
+        else:
+            await self.on_message(message, arrived_ns)
+        return True
 
     async def on_binary(self, data: bytes, arrived_ns: int) -> None:
         """Take a binary message."""
@@ -319,7 +314,7 @@ class _Whisper(_Conversation):
         if len(data) > _FRAME_BYTES:
             await self.refuse(f"audio frames hold 512 samples, not {len(data) // 2}")
             return
-        self.feed(data, arrived_ns)
+        self.feed(whole_samples(data), arrived_ns)
 
     async def on_message(self, message: dict[str, Any], arrived_ns: int) -> None:
         session = self._session
@@ -361,12 +356,11 @@ class _Qwen3(_Conversation):
         assert session is not None
         kind = message.get("type")
         if kind == "input_audio_buffer.append":
-            try:
-                data = base64.b64decode(message.get("audio", ""), validate=True)
-            except (binascii.Error, TypeError, ValueError):
+            samples = samples_in_base64(message.get("audio", ""))
+            if samples is None:
                 await self.refuse("input_audio_buffer.append: audio is not base64")
                 return
-            self.feed(data, arrived_ns)
+            self.feed(samples, arrived_ns)
         elif kind == "input_audio_buffer.commit":
             self._commits += 1
             flushed = self._wire.flushed

@@ -18,14 +18,16 @@ from typing import Any, Final
 
 from aiohttp import WSMsgType, web
 
-from harness.gateway.calls.context import NS_PER_S, Gateway, Refusal, begin, early_fault, guarded
+from harness.gateway.calls.context import NS_PER_S, Gateway, begin
+from harness.gateway.calls.refusals import Refusal
+from harness.gateway.calls.replying import early_fault, guarded
 from harness.gateway.calls.route import Route
 from harness.gateway.calls.routed import note_asked
 from harness.gateway.calls.socket_calls import json_object, new_socket, note_end, open_call
-from harness.gateway.profiles.faults import SAMPLES_FAULTS, FaultKind, Stage
+from harness.gateway.profiles.faults import MIDDLE_FAULTS, SAMPLES_FAULTS, FaultKind, Stage
 from harness.gateway.protocols.baseten.keys import require_api_key
 from harness.gateway.protocols.inference.tts import voice_for
-from harness.gateway.protocols.openai.speech import MIDDLE_FAULTS, Order, Synthesis
+from harness.gateway.protocols.openai.speech import Order, Synthesis
 from harness.gateway.protocols.speaking import Segment, Sentences, Speaker
 
 __all__ = ["ROUTES", "orpheus_http", "orpheus_websocket", "qwen3_tts"]

@@ -14,7 +14,8 @@ from typing import Any
 
 from aiohttp import web
 
-from harness.gateway.calls.context import Gateway, Refusal
+from harness.gateway.calls.context import Gateway
+from harness.gateway.calls.refusals import Refusal
 
 __all__ = ["InvalidToken", "require_grant", "verify_token"]
 

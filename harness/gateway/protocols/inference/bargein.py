@@ -19,14 +19,9 @@ from typing import Any, Final
 import numpy as np
 from aiohttp import WSMsgType, web
 
-from harness.gateway.calls.context import (
-    NS_PER_S,
-    Call,
-    Gateway,
-    begin,
-    early_fault,
-    reset_connection,
-)
+from harness.gateway.calls.context import NS_PER_S, Call, Gateway, begin
+from harness.gateway.calls.limits import OVERSIZED_BYTES
+from harness.gateway.calls.replying import early_fault, reset_connection
 from harness.gateway.calls.route import Route
 from harness.gateway.engines.overlap import frame_probabilities, probability_of, wants_floor
 from harness.gateway.engines.pcm import HEARD_RATE, Samples
@@ -39,7 +34,6 @@ __all__ = ["ROUTES", "inference_bargein"]
 _HEADER: Final = struct.Struct("<Q")
 _LONGEST: Final = 3 * HEARD_RATE
 _MAX_MESSAGE: Final = 1024 * 1024
-_OVERSIZED_BYTES: Final = 4 * 1024 * 1024
 _MOST_FRAMES: Final = 120
 _WINDOW_FAULTS: Final = STAGE_FAULTS[Stage.INTERRUPTION] - CONNECTION_FAULTS
 
@@ -287,7 +281,7 @@ class _Detector:
         elif fault is FaultKind.MALFORMED:
             await self._send_text('{"type": "inference_done", "created_at": ')
         elif fault is FaultKind.OVERSIZED:
-            await self._send_text('{"type": "' + "x" * _OVERSIZED_BYTES + '"}')
+            await self._send_text('{"type": "' + "x" * OVERSIZED_BYTES + '"}')
         elif fault is FaultKind.NONSENSE:
             # A verdict upon a window that nobody sent; the service then goes on in its usual way.
             await self._send(

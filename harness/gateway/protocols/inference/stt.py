@@ -7,21 +7,18 @@ the utterance at hand and is answered with ``session.finalized``; where it ends 
 with every model that finds turns itself) ``session.closed`` follows if the profile says so.
 """
 
-import base64
-import binascii
 import json
 import time
 from typing import Any, Final
 
-import numpy as np
 import soxr
 from aiohttp import web
 
 from harness.gateway.calls.context import Gateway
 from harness.gateway.calls.route import Route
 from harness.gateway.calls.routed import note_asked
-from harness.gateway.calls.socket_calls import Opening, arrivals, converse, note_end, open_call
-from harness.gateway.engines.pcm import HEARD_RATE, Samples
+from harness.gateway.calls.socket_calls import Opening, attend, converse, open_call
+from harness.gateway.engines.pcm import HEARD_RATE, Samples, samples_in_base64
 from harness.gateway.profiles.faults import Stage
 from harness.gateway.profiles.profiles import SttProfile
 from harness.gateway.protocols.inference.auth import require_grant
@@ -191,12 +188,7 @@ class _Conversation:
 
     async def run(self) -> None:
         """Serve until either side closes."""
-        async for content, arrived_ns in arrivals(self._socket):
-            if content is None:
-                await self._refuse("not a JSON object")
-            elif not await self._on_message(content, arrived_ns):
-                break
-        note_end(self._call, self._socket)
+        await attend(self._call, self._socket, self._on_message)
 
     async def close(self) -> None:
         """End what is still under way."""
@@ -205,8 +197,11 @@ class _Conversation:
     async def _refuse(self, why: str) -> None:
         await self._session.send(json.dumps({"type": "error", "message": why, "code": 400}))
 
-    async def _on_message(self, message: dict[str, Any], arrived_ns: int) -> bool:
+    async def _on_message(self, message: dict[str, Any] | None, arrived_ns: int) -> bool:
         """Do what a message asks; return whether the conversation goes on."""
+        if message is None:
+            await self._refuse("not a JSON object")
+            return True
         kind = message.get("type")
         if not self._created:
             problem = _problem(message)
@@ -249,12 +244,10 @@ class _Conversation:
             self._wire.language = settings["language"]
 
     async def _on_audio(self, encoded: Any, arrived_ns: int) -> None:
-        try:
-            data = base64.b64decode(encoded, validate=True)
-        except (binascii.Error, TypeError, ValueError):
+        samples = samples_in_base64(encoded)
+        if samples is None:
             await self._refuse("input_audio: audio is not base64")
             return
-        samples = np.frombuffer(data[: len(data) - len(data) % 2], dtype="<i2")
         heard = self._rate(samples)
         if len(heard):
             self._session.feed(heard, arrived_ns, through=self._rate.through)

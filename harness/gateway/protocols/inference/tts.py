@@ -17,7 +17,7 @@ from aiohttp import web
 from harness.gateway.calls.context import Call, Gateway
 from harness.gateway.calls.route import Route
 from harness.gateway.calls.routed import note_asked
-from harness.gateway.calls.socket_calls import arrivals, new_socket, note_end, open_call
+from harness.gateway.calls.socket_calls import attend, new_socket, open_call
 from harness.gateway.engines.pcm import SPOKEN_RATE
 from harness.gateway.profiles.faults import Stage
 from harness.gateway.profiles.profiles import TtsProfile
@@ -141,21 +141,18 @@ class _Conversation:
 
     async def run(self) -> None:
         """Serve until either side closes."""
-        socket = self._speaker.socket
-        async for content, arrived_ns in arrivals(socket):
-            if content is None:
-                await self._refuse("not a JSON object")
-            elif not await self._on_message(content, arrived_ns):
-                break
-        note_end(self._call, socket)
+        await attend(self._call, self._speaker.socket, self._on_message)
 
     async def _refuse(self, why: str) -> None:
         await self._speaker.socket.send_str(
             json.dumps({"type": "error", "message": why, "code": 400})
         )
 
-    async def _on_message(self, message: dict[str, Any], arrived_ns: int) -> bool:
+    async def _on_message(self, message: dict[str, Any] | None, arrived_ns: int) -> bool:
         """Do what a message asks; return whether the conversation goes on."""
+        if message is None:
+            await self._refuse("not a JSON object")
+            return True
         kind = message.get("type")
         if self._created is None:
             problem = _problem(message)

@@ -7,183 +7,27 @@ every piece has an absolute deadline.
 
 import json
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Final
 
 from aiohttp import web
 
-from harness.gateway.calls.context import (
-    NS_PER_S,
-    PURPOSE_HEADER,
-    REPLY,
-    Call,
-    Gateway,
-    Refusal,
-    begin,
-    early_fault,
-    error_body,
-    guarded,
-)
-from harness.gateway.calls.context import Reply as HttpReply
+from harness.gateway.calls.context import NS_PER_S, PURPOSE_HEADER, REPLY, Call, Gateway, begin
+from harness.gateway.calls.limits import OVERSIZED_BYTES
 from harness.gateway.calls.prompt_cache import prompt_tokens
+from harness.gateway.calls.refusals import Refusal, error_body
+from harness.gateway.calls.replying import HTML_PAGE, early_fault, guarded
+from harness.gateway.calls.replying import Reply as HttpReply
 from harness.gateway.calls.route import Route
 from harness.gateway.calls.routed import note_asked, routed_by_headers
-from harness.gateway.engines.replies import Reply, nonsense, reasoning_tokens, reply_to, tokens
-from harness.gateway.profiles.distributions import Draws
-from harness.gateway.profiles.faults import FaultKind, Stage
+from harness.gateway.engines.replies import Reply, nonsense, reasoning_tokens, reply_to
+from harness.gateway.profiles.faults import MIDDLE_FAULTS, FaultKind, Stage
 from harness.gateway.profiles.profiles import LlmProfile
+from harness.gateway.protocols.openai.planning import Plan, plan_answer, usage_of
 
-__all__ = ["ROUTES", "Piece", "Plan", "chat_completions", "plan_answer", "usage_of"]
+__all__ = ["ROUTES", "chat_completions"]
 
 _LONG: Final = frozenset({"messages", "tools"})
-_OVERSIZED_BYTES = 4 * 1024 * 1024
-_HTML = b"<!doctype html><html><body><h1>502 Bad Gateway</h1></body></html>"
-_MIDDLE_FAULTS: Final = frozenset(
-    {
-        FaultKind.MID_STREAM_ERROR,
-        FaultKind.RESET,
-        FaultKind.TRUNCATION,
-        FaultKind.STALL,
-        FaultKind.MALFORMED,
-    }
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """One server-sent event: when it is due after the request, and its name in the truth."""
-
-    due_ns: int
-    event: str
-    choice: dict[str, Any] | None
-    index: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A whole answer as it will be sent.
-
-    Attributes:
-        headers_ns: when the headers are due after the request.
-        pieces: the events in order.
-        reply: what is said.
-        reasoning: how many reasoning deltas there are.
-        answer: how many answer deltas.
-        cached: how many of the prompt's tokens a cache served.
-    """
-
-    headers_ns: int
-    pieces: tuple[Piece, ...]
-    reply: Reply
-    reasoning: int
-    answer: int
-    cached: int = 0
-
-
-def _delta(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
-    return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-
-
-def _answer_deltas(reply: Reply, call_id: str) -> Iterator[dict[str, Any]]:
-    if reply.tool_call is None:
-        for token in tokens(reply.text):
-            yield {"content": token}
-        return
-    head = {
-        "index": 0,
-        "id": call_id,
-        "type": "function",
-        "function": {"name": reply.tool_call.name, "arguments": ""},
-    }
-    yield {"tool_calls": [head]}
-    for token in tokens(reply.tool_call.arguments):
-        yield {"tool_calls": [{"index": 0, "function": {"arguments": token}}]}
-
-
-def plan_answer(  # noqa: D417  # the others speak for themselves
-    settings: LlmProfile,
-    draws: Draws,
-    reply: Reply,
-    call_id: str,
-    *,
-    cached: tuple[int, int] = (0, 1),
-) -> Plan:
-    """Draw the schedule of a whole answer, in nanoseconds after the request.
-
-    Args:
-        cached: how many tokens of the prompt a cache served, and how many it has.
-    """
-    served, prompt = cached
-    saved = 0.0
-    if settings.prompt_cache is not None and prompt:
-        saved = settings.prompt_cache.saving * served / prompt
-    first_text = round(draws.delay_ns(settings.first_text, "first_text") * (1 - saved))
-    first_reasoning: int | None = None
-    if settings.reasoning is not None:
-        # One quantile for both: a slow answer is slow from its first thought.
-        position = draws.uniform("first_text")
-        thought = round(settings.reasoning.first.quantile_ns(position) * (1 - saved))
-        first_reasoning = min(thought, first_text)
-    first = first_text if first_reasoning is None else first_reasoning
-    headers = min(draws.delay_ns(settings.headers, "headers"), first)
-    pieces: list[Piece] = []
-    if settings.role_chunk != "none":
-        pieces.append(
-            Piece(
-                due_ns=headers if settings.role_chunk == "early" else first,
-                event="role_sent",
-                choice=_delta({"role": "assistant", "content": ""}),
-            )
-        )
-    reasoning = 0
-    if settings.reasoning is not None and first_reasoning is not None:
-        dues: list[int] = []
-        due = first_reasoning
-        while due < first_text and len(dues) < settings.reasoning.max_tokens:
-            dues.append(due)
-            due += max(1, draws.delay_ns(settings.reasoning.gap, "reasoning_gap", len(dues)))
-        reasoning = len(dues)
-        for index, (due, token) in enumerate(zip(dues, reasoning_tokens(reasoning), strict=True)):
-            pieces.append(
-                Piece(
-                    due_ns=due,
-                    event="reasoning_sent",
-                    index=index,
-                    choice=_delta({"reasoning_content": token}),
-                )
-            )
-    event = "text_sent" if reply.tool_call is None else "tool_call_sent"
-    due = first_text
-    answer = 0
-    for delta in _answer_deltas(reply, call_id):
-        if answer:
-            due += draws.delay_ns(settings.gap, "gap", answer)
-        pieces.append(Piece(due_ns=due, event=event, index=answer, choice=_delta(delta)))
-        answer += 1
-    finish = "stop" if reply.tool_call is None else "tool_calls"
-    pieces.append(Piece(due_ns=due, event="finish_sent", choice=_delta({}, finish)))
-    return Plan(
-        headers_ns=headers,
-        pieces=tuple(pieces),
-        reply=reply,
-        reasoning=reasoning,
-        answer=answer,
-        cached=served,
-    )
-
-
-def usage_of(messages: list[Any], plan: Plan) -> dict[str, Any]:
-    """Return the tokens of a request and its answer, as OpenAI counts them."""
-    prompt = len(prompt_tokens(messages))
-    completion = plan.answer + plan.reasoning
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": plan.cached},
-        "completion_tokens_details": {"reasoning_tokens": plan.reasoning},
-    }
 
 
 async def _read_body(request: web.Request) -> tuple[dict[str, Any], int]:
@@ -240,7 +84,7 @@ async def chat_completions(gateway: Gateway, request: web.Request) -> web.Stream
         reply = Reply(text=nonsense(draws.key))
     elif fault is FaultKind.OVERSIZED:
         call.fault(fault)
-        reply = Reply(text="x" * _OVERSIZED_BYTES)
+        reply = Reply(text="x" * OVERSIZED_BYTES)
     else:
         reply = reply_to(
             body["messages"],
@@ -318,7 +162,7 @@ class _Answer:
         due = self._call.base_ns + self._plan.headers_ns
         await self.http.start(due)
         if self._fault is FaultKind.WRONG_CONTENT_TYPE:
-            await self.http.send(_HTML, due)
+            await self.http.send(HTML_PAGE, due)
         await self.http.end()
         return self.http.response
 
@@ -326,7 +170,7 @@ class _Answer:
         call, plan = self._call, self._plan
         base = call.base_ns
         ready = [(piece, self._event(piece.choice)) for piece in plan.pieces]
-        break_at = plan.answer // 2 if self._fault in _MIDDLE_FAULTS else None
+        break_at = plan.answer // 2 if self._fault in MIDDLE_FAULTS else None
         await self.http.start(base + plan.headers_ns)
         for piece, data in ready:
             if (
@@ -362,24 +206,16 @@ class _Answer:
 
     async def _break(self, due_ns: int, data: bytes) -> None:
         """Let a fault strike in the middle of the answer."""
-        fault, pacer = self._fault, self._call.gateway.pacer
-        assert fault is not None
-        await pacer.until(due_ns)
-        self._call.fault(fault)
-        if fault is FaultKind.RESET:
-            self.http.reset()
-        elif fault is FaultKind.STALL:
-            await pacer.until(due_ns + round(self._settings.faults.stall_s * NS_PER_S))
-            self.http.reset()
-        elif fault is FaultKind.TRUNCATION:
-            await self.http.end()
-        elif fault is FaultKind.MALFORMED:
-            await self.http.send(data[: len(data) // 2] + b"\n\n", due_ns)
-            await self.http.end()
-        else:
-            error = error_body(500, "The upstream provider failed while it answered")
-            await self.http.send(b"data: " + json.dumps(error).encode() + b"\n\n", due_ns)
-            await self.http.end()
+        assert self._fault is not None
+        self._call.fault(self._fault)
+        error = error_body(500, "The upstream provider failed while it answered")
+        await self.http.break_off(
+            self._fault,
+            due_ns,
+            stall_s=self._settings.faults.stall_s,
+            malformed=data[: len(data) // 2] + b"\n\n",
+            error=b"data: " + json.dumps(error).encode() + b"\n\n",
+        )
 
     async def whole(self) -> web.StreamResponse:
         plan, call = self._plan, self._call
@@ -400,7 +236,7 @@ class _Answer:
         data = json.dumps(body, ensure_ascii=False).encode(errors="replace")
         due = call.base_ns + plan.pieces[-1].due_ns
         await self.http.start(due)
-        if self._fault in _MIDDLE_FAULTS:
+        if self._fault in MIDDLE_FAULTS:
             await self._break(due, data)
             return self.http.response
         sent = await self.http.send(data, due)

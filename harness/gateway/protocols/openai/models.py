@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from harness.gateway.calls.context import Gateway, Refusal
+from harness.gateway.calls.context import Gateway
+from harness.gateway.calls.refusals import Refusal
 from harness.gateway.calls.route import Route
 from harness.gateway.profiles.profiles import Profile
 

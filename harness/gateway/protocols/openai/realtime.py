@@ -6,21 +6,19 @@ silence, or the client itself by ``input_audio_buffer.commit``. Audio comes as b
 """
 
 import asyncio
-import base64
-import binascii
 import json
 import time
 from typing import Any, Final
 
-import numpy as np
 import soxr
 from aiohttp import web
 
-from harness.gateway.calls.context import Call, Gateway, Refusal
+from harness.gateway.calls.context import Call, Gateway
+from harness.gateway.calls.refusals import Refusal
 from harness.gateway.calls.route import Route
 from harness.gateway.calls.routed import note_asked
-from harness.gateway.calls.socket_calls import Opening, arrivals, converse, note_end, open_call
-from harness.gateway.engines.pcm import HEARD_RATE
+from harness.gateway.calls.socket_calls import Opening, attend, converse, open_call
+from harness.gateway.engines.pcm import HEARD_RATE, samples_in_base64
 from harness.gateway.engines.replies import tokens
 from harness.gateway.profiles.faults import Stage
 from harness.gateway.profiles.profiles import SttProfile
@@ -190,19 +188,17 @@ class _Conversation:
         )
         due, injected = self._opening.due_ns, self._opening.hello_ns
         await self._session.say(self._call, created, due, "hello_sent", injected_ns=injected)
-        async for content, arrived_ns in arrivals(self._socket):
-            if content is None:
-                await self._session.send(_error("not a JSON object", "invalid_json"))
-            elif not await self._on_message(content, arrived_ns):
-                break
-        note_end(self._call, self._socket)
+        await attend(self._call, self._socket, self._on_message)
 
     async def close(self) -> None:
         """End what is still under way."""
         await self._session.close()
 
-    async def _on_message(self, message: dict[str, Any], arrived_ns: int) -> bool:
+    async def _on_message(self, message: dict[str, Any] | None, arrived_ns: int) -> bool:
         """Do what a message asks; return whether the conversation goes on."""
+        if message is None:
+            await self._session.send(_error("not a JSON object", "invalid_json"))
+            return True
         kind = message.get("type")
         if kind == "session.update":
             problem = self._update(message.get("session"))
@@ -255,12 +251,10 @@ class _Conversation:
         if not self._updated:
             await self._session.send(_error("send session.update first", "invalid_value"))
             return
-        try:
-            data = base64.b64decode(encoded, validate=True)
-        except (binascii.Error, TypeError, ValueError):
+        samples = samples_in_base64(encoded)
+        if samples is None:
             await self._session.send(_error("audio is not base64", "invalid_value"))
             return
-        samples = np.frombuffer(data[: len(data) - len(data) % 2], dtype="<i2")
         self._fresh += len(samples)
         self._received += len(samples)
         heard = self._resample.resample_chunk(samples)

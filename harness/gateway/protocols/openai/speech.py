@@ -8,34 +8,26 @@ header of a WAV leaves with the first chunk but as a piece of its own.
 import base64
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 from aiohttp import web
 
-from harness.gateway.calls.context import (
-    NS_PER_S,
-    Call,
-    Gateway,
-    Refusal,
-    Reply,
-    begin,
-    early_fault,
-    error_body,
-    guarded,
-)
+from harness.gateway.calls.context import NS_PER_S, Call, Gateway, begin
+from harness.gateway.calls.limits import OVERSIZED_BYTES
+from harness.gateway.calls.refusals import Refusal, error_body
+from harness.gateway.calls.replying import HTML_PAGE, Reply, early_fault, guarded
 from harness.gateway.calls.route import Route
 from harness.gateway.calls.routed import note_asked, routed_by_headers
 from harness.gateway.engines.pcm import SPOKEN_RATE, wav_header
-from harness.gateway.engines.synthesiser import Speech
 from harness.gateway.engines.worker import WorkerDied
 from harness.gateway.profiles.distributions import Draws
-from harness.gateway.profiles.faults import SAMPLES_FAULTS, FaultKind, Stage
+from harness.gateway.profiles.faults import MIDDLE_FAULTS, SAMPLES_FAULTS, FaultKind, Stage
 from harness.gateway.profiles.profiles import TtsProfile
+from harness.gateway.protocols.pouring import NO_AUDIO, Pouring, chunks_of, spoken_for
 
-__all__ = ["MIDDLE_FAULTS", "ROUTES", "Chunk", "Order", "Synthesis", "chunks_of", "speech", "spoil"]
+__all__ = ["ROUTES", "Order", "Synthesis", "speech"]
 
 _CONTENT_TYPES: Final = {
     "pcm": "audio/pcm",
@@ -45,19 +37,6 @@ _CONTENT_TYPES: Final = {
     "opus": "audio/ogg",
 }
 _MAX_INPUT = 4096
-_WRONG_RATE = 16_000
-_OVERSIZED_BYTES = 4 * 1024 * 1024
-_HTML = b"<!doctype html><html><body><h1>502 Bad Gateway</h1></body></html>"
-MIDDLE_FAULTS: Final = frozenset(
-    {
-        FaultKind.MID_STREAM_ERROR,
-        FaultKind.RESET,
-        FaultKind.TRUNCATION,
-        FaultKind.STALL,
-        FaultKind.MALFORMED,
-    }
-)
-"""Faults that strike in the middle of the audio."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,15 +48,6 @@ class Order:
     speed: float
     container: str
     sse: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chunk:
-    """A piece of the audio, when it is due after the request, and which samples it ends before."""
-
-    data: bytes
-    due_ns: int
-    end_sample: int
 
 
 def _order(body: Any) -> Order:
@@ -102,45 +72,6 @@ def _order(body: Any) -> Order:
     if form not in ("audio", "sse"):
         raise Refusal(400, "'stream_format' must be audio or sse")
     return Order(text=text, voice=voice, speed=float(speed), container=container, sse=form == "sse")
-
-
-def chunks_of(
-    spoken: Speech, settings: TtsProfile, first_byte_ns: int, *, sample_aligned: bool
-) -> Iterator[Chunk]:
-    """Cut the audio into the profile's chunks."""
-    total = spoken.samples
-    first = max(1, round(settings.first_chunk_ms * SPOKEN_RATE / 1000))
-    step = max(1, round(settings.chunk_ms * SPOKEN_RATE / 1000))
-    start, end, sent = 0, min(first, total), 0
-    while start < total:
-        if sample_aligned:
-            cut = end * 2
-        else:
-            cut = len(spoken.data) if end == total else len(spoken.data) * end // total
-        behind = max(0, end - first) / SPOKEN_RATE * settings.realtime_factor
-        yield Chunk(
-            data=spoken.data[sent:cut],
-            due_ns=first_byte_ns + round(behind * NS_PER_S),
-            end_sample=end,
-        )
-        sent = cut
-        start, end = end, min(end + step, total)
-
-
-def spoil(spoken: Speech, fault: FaultKind | None, draws: Draws) -> Speech:
-    """Replace the samples where a fault wants silence or noise."""
-    if fault is FaultKind.SILENT_AUDIO:
-        return Speech(
-            data=bytes(spoken.samples * 2),
-            samples=spoken.samples,
-            audible=None,
-            engine=spoken.engine,
-        )
-    if fault is FaultKind.NONSENSE:
-        noise = np.random.default_rng(draws.seed_of("noise")).normal(size=spoken.samples)
-        data = np.clip(noise * 3000.0, -32768, 32767).astype("<i2").tobytes()
-        return Speech(data=data, samples=spoken.samples, audible=0, engine=spoken.engine)
-    return spoken
 
 
 async def speech(gateway: Gateway, request: web.Request) -> web.StreamResponse:
@@ -213,33 +144,9 @@ class Synthesis:
         """A 200 that holds nothing, or a page of HTML."""
         await self.http.start(due_ns)
         if self._fault is FaultKind.WRONG_CONTENT_TYPE:
-            await self.http.send(_HTML, due_ns)
+            await self.http.send(HTML_PAGE, due_ns)
         await self.http.end()
         return self.http.response
-
-    async def _speak(self, draws: Draws, due_ns: int) -> Speech:
-        spoiled = self._fault in (FaultKind.SILENT_AUDIO, FaultKind.NONSENSE)
-        container = "pcm" if self._order.container == "wav" else self._order.container
-        spoken = await self._call.gateway.synthesiser.speak(
-            self._order.text,
-            voice=self._order.voice,
-            speed=self._order.speed,
-            container="pcm" if spoiled else container,
-            lead=round(self._settings.leading_silence_ms * SPOKEN_RATE / 1000),
-            rate=_WRONG_RATE if self._fault is FaultKind.WRONG_RATE else SPOKEN_RATE,
-        )
-        if spoiled:
-            spoken = spoil(spoken, self._fault, draws)
-            if container != "pcm":
-                encoded = await self._call.gateway.synthesiser.encode(spoken.data, container)
-                spoken = Speech(
-                    data=encoded,
-                    samples=spoken.samples,
-                    audible=spoken.audible,
-                    engine=spoken.engine,
-                )
-        self._call.engine_ready(spoken.engine, due_ns)
-        return spoken
 
     def _wrap(self, data: bytes) -> bytes:
         if not self._order.sse:
@@ -247,7 +154,7 @@ class Synthesis:
         event = {"type": "speech.audio.delta", "audio": base64.b64encode(data).decode()}
         if self._fault is FaultKind.OVERSIZED and not self._padded:
             self._padded = True
-            event["padding"] = "x" * _OVERSIZED_BYTES
+            event["padding"] = "x" * OVERSIZED_BYTES
         return b"data: " + json.dumps(event).encode() + b"\n\n"
 
     async def spoken(self, draws: Draws, headers_ns: int, first_byte_ns: int) -> web.StreamResponse:
@@ -264,7 +171,17 @@ class Synthesis:
         call = self._call
         base = call.base_ns
         try:
-            spoken = await self._speak(draws, base + first_byte_ns)
+            spoken = await spoken_for(
+                call,
+                self._settings,
+                draws,
+                self._fault,
+                text=self._order.text,
+                voice=self._order.voice,
+                speed=self._order.speed,
+                container=self._order.container,
+                due_ns=base + first_byte_ns,
+            )
         except WorkerDied:
             raise Refusal(500, "The gateway's synthesiser failed") from None
         chunks = list(
@@ -282,33 +199,12 @@ class Synthesis:
             sent = await self.http.send(header, base + first_byte_ns)
             call.mark("envelope_sent", sent, n_bytes=44)
         break_at = len(chunks) // 2 if self._fault in MIDDLE_FAULTS else None
-        audible = spoken.audible
+        pouring = Pouring(self.http, call)
         for index, (chunk, piece) in enumerate(zip(chunks, pieces, strict=True)):
-            due = base + chunk.due_ns
             if index == break_at:
-                await self._break(due)
+                await self._break(base + chunk.due_ns)
                 return self.http.response
-            sent = await self.http.send(piece, due)
-            injected = due - call.received_ns
-            call.mark(
-                "audio_sent",
-                sent,
-                index=index,
-                n_bytes=len(chunk.data),
-                samples=chunk.end_sample,
-                due_ns=due,
-                injected_ns=injected,
-            )
-            if audible is not None and audible < chunk.end_sample:
-                call.mark(
-                    "first_nonsilent_audio_sent",
-                    sent,
-                    index=index,
-                    samples=audible,
-                    due_ns=due,
-                    injected_ns=injected,
-                )
-                audible = None
+            await pouring.send(index, chunk, piece, spoken)
         if self._order.sse:
             words = len(self._order.text.split())
             usage = {
@@ -325,28 +221,18 @@ class Synthesis:
 
     async def _break(self, due_ns: int) -> None:
         """Let a fault strike in the middle of the audio."""
-        fault, pacer = self._fault, self._call.gateway.pacer
-        assert fault is not None
-        await pacer.until(due_ns)
-        self._call.fault(fault)
-        if fault is FaultKind.RESET:
-            self.http.reset()
-        elif fault is FaultKind.STALL:
-            await pacer.until(due_ns + round(self._settings.faults.stall_s * NS_PER_S))
-            self.http.reset()
-        elif fault is FaultKind.TRUNCATION:
-            await self.http.end()
-        elif fault is FaultKind.MALFORMED:
-            broken = b'data: {"type": "speech.audio.delta", "audio": "!!!\n\n'
-            await self.http.send(broken if self._order.sse else b"\x7f\x80\x7f", due_ns)
-            await self.http.end()
-        elif self._order.sse:
-            error = {"type": "error", **error_body(500, "The upstream provider failed")}
-            await self.http.send(b"data: " + json.dumps(error).encode() + b"\n\n", due_ns)
-            await self.http.end()
-        else:
+        assert self._fault is not None
+        self._call.fault(self._fault)
+        error = {"type": "error", **error_body(500, "The upstream provider failed")}
+        broken = b'data: {"type": "speech.audio.delta", "audio": "!!!\n\n'
+        await self.http.break_off(
+            self._fault,
+            due_ns,
+            stall_s=self._settings.faults.stall_s,
+            malformed=broken if self._order.sse else NO_AUDIO,
             # Bytes of audio have no words for an error: the body breaks off.
-            self.http.hang_up()
+            error=b"data: " + json.dumps(error).encode() + b"\n\n" if self._order.sse else None,
+        )
 
 
 ROUTES: Final = (Route(method="POST", path="/v1/audio/speech", handler=speech),)

@@ -13,17 +13,10 @@ import soundfile as sf
 from aiohttp import web
 from aiohttp.web_request import FileField
 
-from harness.gateway.calls.context import (
-    NS_PER_S,
-    Call,
-    Gateway,
-    Refusal,
-    Reply,
-    begin,
-    early_fault,
-    error_body,
-    guarded,
-)
+from harness.gateway.calls.context import NS_PER_S, Call, Gateway, begin
+from harness.gateway.calls.limits import OVERSIZED_BYTES
+from harness.gateway.calls.refusals import Refusal, error_body
+from harness.gateway.calls.replying import HTML_PAGE, Reply, early_fault, guarded
 from harness.gateway.calls.route import Route
 from harness.gateway.calls.routed import NO_HEADERS, note_asked, routed_by_headers
 from harness.gateway.engines.endpointing import holds_speech
@@ -35,7 +28,6 @@ from harness.gateway.profiles.profiles import Profile
 __all__ = ["ROUTES", "parakeet_transcriptions", "transcriptions"]
 
 _FORMATS = ("json", "verbose_json", "text")
-_HTML = "<!doctype html><html><body><h1>502 Bad Gateway</h1></body></html>"
 _SPLICE = 320
 
 
@@ -131,11 +123,11 @@ class _Batch:
             text = ""
         body, content_type = self._body(text, audio_s)
         if fault is FaultKind.WRONG_CONTENT_TYPE:
-            body, content_type = _HTML, "text/html"
+            body, content_type = HTML_PAGE.decode(), "text/html"
         if fault is FaultKind.MID_STREAM_ERROR:
             body = json.dumps(error_body(500, "The upstream provider failed"))
         if fault is FaultKind.OVERSIZED:
-            body, _ = self._body("x" * (4 * 1024 * 1024), audio_s)
+            body, _ = self._body("x" * OVERSIZED_BYTES, audio_s)
         return await self._send(body.encode(), content_type, due, fault)
 
     async def _send(

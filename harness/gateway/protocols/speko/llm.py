@@ -9,15 +9,16 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from harness.gateway.calls.context import NS_PER_S, Call, Gateway, Reply, begin, guarded
+from harness.gateway.calls.context import Call, Gateway, begin
+from harness.gateway.calls.limits import OVERSIZED_BYTES
+from harness.gateway.calls.replying import HTML_PAGE, Reply, guarded
 from harness.gateway.calls.routed import note_asked
 from harness.gateway.engines.replies import Reply as Said
 from harness.gateway.engines.replies import nonsense, reply_to
-from harness.gateway.profiles.faults import FaultKind, Stage
+from harness.gateway.profiles.faults import MIDDLE_FAULTS, FaultKind, Stage
 from harness.gateway.profiles.profiles import LlmProfile
-from harness.gateway.protocols.openai.chat import Piece, Plan, plan_answer, usage_of
+from harness.gateway.protocols.openai.planning import Piece, Plan, plan_answer, usage_of
 from harness.gateway.protocols.speko.wire import (
-    HTML,
     Opening,
     Problem,
     event,
@@ -29,7 +30,6 @@ from harness.gateway.protocols.speko.wire import (
 
 __all__ = ["complete"]
 
-_OVERSIZED_BYTES = 4 * 1024 * 1024
 _ROLES: Final = ("system", "user", "assistant", "tool")
 _EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh")
 _KNOWN: Final = frozenset(
@@ -45,15 +45,6 @@ _KNOWN: Final = frozenset(
         "toolChoice",
         "parallelToolCalls",
         "maxToolHops",
-    }
-)
-_MIDDLE_FAULTS: Final = frozenset(
-    {
-        FaultKind.MID_STREAM_ERROR,
-        FaultKind.RESET,
-        FaultKind.TRUNCATION,
-        FaultKind.STALL,
-        FaultKind.MALFORMED,
     }
 )
 
@@ -125,7 +116,7 @@ async def complete(gateway: Gateway, request: web.Request) -> web.StreamResponse
     if isinstance(start, web.Response):
         return start
     settings: LlmProfile = start.route.settings
-    if start.fault is not None and start.fault not in _MIDDLE_FAULTS:
+    if start.fault is not None and start.fault not in MIDDLE_FAULTS:
         call.fault(start.fault)
     if start.fault is FaultKind.NONSENSE:
         said = Said(text=nonsense(start.draws.key))
@@ -180,7 +171,7 @@ class _Answer:
         await http.start(base + plan.headers_ns)
         if fault in (FaultKind.WRONG_CONTENT_TYPE, FaultKind.EMPTY):
             if fault is FaultKind.WRONG_CONTENT_TYPE:
-                await http.send(HTML, base + plan.headers_ns)
+                await http.send(HTML_PAGE, base + plan.headers_ns)
             await http.end()
             return http.response
         # Until an upstream has said something the router may still change to another.
@@ -188,9 +179,9 @@ class _Answer:
         meta = event("meta", {**self._facts, "totalFailoverCount": self._facts["failoverCount"]})
         await http.send(meta, base + first.due_ns)
         if fault is FaultKind.OVERSIZED:
-            big = event("delta", {"text": "x" * _OVERSIZED_BYTES})
+            big = event("delta", {"text": "x" * OVERSIZED_BYTES})
             await http.send(big, base + first.due_ns)
-        break_at = plan.answer // 2 if fault in _MIDDLE_FAULTS else None
+        break_at = plan.answer // 2 if fault in MIDDLE_FAULTS else None
         for piece in plan.pieces:
             if piece.event not in _SPEAKING:
                 continue
@@ -236,25 +227,17 @@ class _Answer:
 
     async def _break(self, piece: Piece, due: int) -> None:
         """Let a fault strike in the middle of the answer."""
-        http, fault, pacer = self._http, self._start.fault, self._call.gateway.pacer
-        assert fault is not None
-        await pacer.until(due)
-        self._call.fault(fault)
-        if fault is FaultKind.RESET:
-            http.reset()
-        elif fault is FaultKind.STALL:
-            await pacer.until(due + round(self._stall_s * NS_PER_S))
-            http.reset()
-        elif fault is FaultKind.TRUNCATION:
-            await http.end()
-        elif fault is FaultKind.MALFORMED:
-            whole = event("delta", {"text": str(piece.index) * 8})
-            await http.send(whole[: len(whole) // 2] + b"\n\n", due)
-            await http.end()
-        else:
-            said = {"error": "The upstream provider failed", "code": "COMPLETE_FAILED"}
-            await http.send(event("error", said), due)
-            await http.end()
+        assert self._start.fault is not None
+        self._call.fault(self._start.fault)
+        whole = event("delta", {"text": str(piece.index) * 8})
+        said = {"error": "The upstream provider failed", "code": "COMPLETE_FAILED"}
+        await self._http.break_off(
+            self._start.fault,
+            due,
+            stall_s=self._stall_s,
+            malformed=whole[: len(whole) // 2] + b"\n\n",
+            error=event("error", said),
+        )
 
 
 _SPEAKING: Final = ("text_sent", "tool_call_sent")

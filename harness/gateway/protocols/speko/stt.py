@@ -14,7 +14,9 @@ import numpy as np
 import soundfile as sf
 from aiohttp import web
 
-from harness.gateway.calls.context import NS_PER_S, Call, Gateway, Reply, begin, guarded
+from harness.gateway.calls.context import NS_PER_S, Call, Gateway, begin
+from harness.gateway.calls.limits import OVERSIZED_BYTES
+from harness.gateway.calls.replying import HTML_PAGE, Reply, guarded
 from harness.gateway.calls.routed import note_asked
 from harness.gateway.engines.endpointing import holds_speech
 from harness.gateway.engines.pcm import HEARD_RATE, Samples, decode, resample
@@ -22,7 +24,6 @@ from harness.gateway.engines.replies import nonsense
 from harness.gateway.profiles.faults import FaultKind, Stage
 from harness.gateway.profiles.profiles import SttProfile
 from harness.gateway.protocols.speko.wire import (
-    HTML,
     Opening,
     Problem,
     event,
@@ -35,7 +36,6 @@ from harness.gateway.protocols.speko.wire import (
 __all__ = ["transcribe"]
 
 _SPLICE = 32_000
-_OVERSIZED_BYTES = 4 * 1024 * 1024
 _PCM: Final = re.compile(r"^audio/pcm;\s*rate=(\d+)$")
 _ENCODED: Final = ("audio/wav", "audio/x-wav", "audio/wave", "audio/mpeg", "audio/mp3")
 
@@ -145,7 +145,7 @@ class _Hearing:
         elif start.fault is FaultKind.EMPTY:
             text = ""
         elif start.fault is FaultKind.OVERSIZED:
-            text = "x" * _OVERSIZED_BYTES
+            text = "x" * OVERSIZED_BYTES
         await self._tell(text, due)
         return self._http.response
 
@@ -154,7 +154,7 @@ class _Hearing:
         facts = route_facts(self._start.route, call.profile)
         await http.start(due)
         if fault is FaultKind.WRONG_CONTENT_TYPE:
-            await http.send(HTML, due)
+            await http.send(HTML_PAGE, due)
             await http.end()
             return
         await http.send(event("meta", facts), due)

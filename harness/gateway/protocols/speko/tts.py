@@ -10,17 +10,17 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from harness.gateway.calls.context import NS_PER_S, Call, Gateway, Reply, begin, guarded
+from harness.gateway.calls.context import Call, Gateway, begin
+from harness.gateway.calls.replying import HTML_PAGE, Reply, guarded
 from harness.gateway.calls.routed import note_asked
 from harness.gateway.engines.pcm import SPOKEN_RATE, wav_header
 from harness.gateway.engines.synthesiser import Speech
 from harness.gateway.engines.worker import WorkerDied
-from harness.gateway.profiles.faults import SAMPLES_FAULTS, FaultKind, Stage
+from harness.gateway.profiles.faults import MIDDLE_FAULTS, SAMPLES_FAULTS, FaultKind, Stage
 from harness.gateway.profiles.profiles import TtsProfile
 from harness.gateway.profiles.routing import AudioForm
-from harness.gateway.protocols.openai.speech import Chunk, chunks_of, spoil
+from harness.gateway.protocols.pouring import NO_AUDIO, Chunk, Pouring, chunks_of, spoken_for
 from harness.gateway.protocols.speko.wire import (
-    HTML,
     Opening,
     Problem,
     intent_of,
@@ -33,7 +33,6 @@ from harness.gateway.protocols.speko.wire import (
 __all__ = ["synthesize"]
 
 _LONGEST = 50_000
-_WRONG_RATE = 16_000
 _CONTENT_TYPES: Final[dict[AudioForm, str]] = {
     "pcm": f"audio/pcm;rate={SPOKEN_RATE}",
     "wav": "audio/wav",
@@ -122,31 +121,6 @@ class _Synthesis:
             headers["X-Speko-Scores-Run-Id"] = facts["scoresRunId"]
         self._http = Reply(call, request, content_type, headers)
 
-    async def _speak(self, due_ns: int) -> Speech:
-        fault, synthesiser = self._start.fault, self._call.gateway.synthesiser
-        spoiled = fault in (FaultKind.SILENT_AUDIO, FaultKind.NONSENSE)
-        container = _CONTAINERS[self._form]
-        spoken = await synthesiser.speak(
-            self._order.text,
-            voice=self._order.voice,
-            speed=self._order.speed,
-            container="pcm" if spoiled else container,
-            lead=round(self._settings.leading_silence_ms * SPOKEN_RATE / 1000),
-            rate=_WRONG_RATE if fault is FaultKind.WRONG_RATE else SPOKEN_RATE,
-        )
-        if spoiled:
-            spoken = spoil(spoken, fault, self._start.draws)
-            if container != "pcm":
-                encoded = await synthesiser.encode(spoken.data, container)
-                spoken = Speech(
-                    data=encoded,
-                    samples=spoken.samples,
-                    audible=spoken.audible,
-                    engine=spoken.engine,
-                )
-        self._call.engine_ready(spoken.engine, due_ns)
-        return spoken
-
     async def run(self) -> web.StreamResponse:
         call, http, draws, fault = self._call, self._http, self._start.draws, self._start.fault
         base = call.base_ns
@@ -155,11 +129,21 @@ class _Synthesis:
         if fault in (FaultKind.EMPTY, FaultKind.WRONG_CONTENT_TYPE):
             await http.start(base + headers_ns)
             if fault is FaultKind.WRONG_CONTENT_TYPE:
-                await http.send(HTML, base + headers_ns)
+                await http.send(HTML_PAGE, base + headers_ns)
             await http.end()
             return http.response
         try:
-            spoken = await self._speak(base + first_byte_ns)
+            spoken = await spoken_for(
+                call,
+                self._settings,
+                draws,
+                fault,
+                text=self._order.text,
+                voice=self._order.voice,
+                speed=self._order.speed,
+                container=_CONTAINERS[self._form],
+                due_ns=base + first_byte_ns,
+            )
         except WorkerDied:
             raise Problem(500, "The synthesiser failed", "SYNTHESIZE_FAILED") from None
         chunks = list(
@@ -173,55 +157,20 @@ class _Synthesis:
         return http.response
 
     async def _send(self, spoken: Speech, chunks: list[Chunk]) -> None:
-        call, http, base = self._call, self._http, self._call.base_ns
-        audible = spoken.audible
+        call, http, fault = self._call, self._http, self._start.fault
+        pouring = Pouring(http, call)
         for index, chunk in enumerate(chunks):
-            due = base + chunk.due_ns
-            if index == len(chunks) // 2 and await self._broken(due):
-                return
-            sent = await http.send(chunk.data, due)
-            injected = due - call.received_ns
-            call.mark(
-                "audio_sent",
-                sent,
-                index=index,
-                n_bytes=len(chunk.data),
-                samples=chunk.end_sample,
-                due_ns=due,
-                injected_ns=injected,
-            )
-            if audible is not None and audible < chunk.end_sample:
-                call.mark(
-                    "first_nonsilent_audio_sent",
-                    sent,
-                    index=index,
-                    samples=audible,
-                    due_ns=due,
-                    injected_ns=injected,
+            if index == len(chunks) // 2 and fault in MIDDLE_FAULTS:
+                assert fault is not None
+                await http.break_off(
+                    fault,
+                    call.base_ns + chunk.due_ns,
+                    stall_s=self._stall_s,
+                    malformed=NO_AUDIO,
+                    # Bytes of audio have no words for an error: the body breaks off.
+                    error=None,
                 )
-                audible = None
+                return
+            await pouring.send(index, chunk, chunk.data, spoken)
         call.mark("done_sent", time.perf_counter_ns())
         await http.end()
-
-    async def _broken(self, due: int) -> bool:
-        """Let a fault strike in the middle of the audio."""
-        http, fault, pacer = self._http, self._start.fault, self._call.gateway.pacer
-        if fault is FaultKind.RESET:
-            await pacer.until(due)
-            http.reset()
-        elif fault is FaultKind.STALL:
-            await pacer.until(due + round(self._stall_s * NS_PER_S))
-            http.reset()
-        elif fault is FaultKind.TRUNCATION:
-            await pacer.until(due)
-            await http.end()
-        elif fault is FaultKind.MALFORMED:
-            await http.send(b"\x7f\x80\x7f", due)
-            await http.end()
-        elif fault is FaultKind.MID_STREAM_ERROR:
-            # Bytes of audio have no words for an error: the body breaks off.
-            await pacer.until(due)
-            http.hang_up()
-        else:
-            return False
-        return True

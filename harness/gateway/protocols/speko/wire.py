@@ -12,7 +12,9 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from harness.gateway.calls.context import NS_PER_S, Call, Gateway, Refusal, early_fault
+from harness.gateway.calls.context import NS_PER_S, Call, Gateway
+from harness.gateway.calls.refusals import Refusal
+from harness.gateway.calls.replying import early_fault
 from harness.gateway.calls.routed import Served, note_route, served
 from harness.gateway.profiles.distributions import Draws
 from harness.gateway.profiles.faults import FaultKind, FaultMix, Stage
@@ -20,7 +22,6 @@ from harness.gateway.profiles.profiles import Profile
 from harness.gateway.profiles.routing import OBJECTIVES, NoUpstream
 
 __all__ = [
-    "HTML",
     "Intent",
     "Opening",
     "Problem",
@@ -34,7 +35,6 @@ __all__ = [
     "text_of",
 ]
 
-HTML: Final = b"<!doctype html><html><body><h1>502 Bad Gateway</h1></body></html>"
 _LANGUAGE: Final = re.compile(r"^[a-z]{2}(-[A-Z]{2})?$")
 _REGIONS: Final = ("global", "us-east4", "europe-west3", "asia-southeast1")
 _CODES: Final[Mapping[int, str]] = {
