@@ -423,6 +423,8 @@ class Turn:
         reported: LiveKit's own numbers for the turn, by its own names, in seconds.
         overlap: what was to be said over the reply; None for most turns. It has been said where
             the mark ``overlap_start`` stands.
+        agent_cpu_ns: processor time that the agent's own code spent, from the opening of the
+            caller's line to the turn's end; None where it was not accounted for.
     """
 
     index: int
@@ -437,6 +439,7 @@ class Turn:
     reply: Reply | None = None
     reported: Mapping[str, float] = field(default_factory=lambda: EMPTY)
     overlap: Overlap | None = None
+    agent_cpu_ns: int | None = None
 
     def __post_init__(self) -> None:
         """Check that ids are unique and parents exist."""
@@ -581,6 +584,7 @@ class Trial:
         emulated: the stages of a user's own agent whose requests went to a gateway; None where
             that was not watched.
         boots: deployments that it found scaled to zero.
+        lane_bytes: resident memory of the lane after it; None where nobody tells.
     """
 
     key: TrialKey
@@ -592,6 +596,7 @@ class Trial:
     cold: bool = False
     emulated: frozenset[Stage] | None = None
     boots: tuple[Boot, ...] = ()
+    lane_bytes: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a trial without a turn."""
@@ -615,6 +620,7 @@ class FailedTrial:
         emulated: the stages of a user's own agent whose requests went to a gateway; None where
             that was not watched.
         boots: deployments that it found scaled to zero.
+        lane_bytes: resident memory of the lane after it; None where nobody tells.
     """
 
     key: TrialKey
@@ -627,3 +633,4 @@ class FailedTrial:
     cold: bool = False
     emulated: frozenset[Stage] | None = None
     boots: tuple[Boot, ...] = ()
+    lane_bytes: int | None = None

@@ -9,11 +9,13 @@ the gateway are kept.
 import asyncio
 import gc
 import json
+import os
 import urllib.request
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -123,7 +125,7 @@ class RealStage:
             _announce(self._process, key)
         performer = self._performer(key.candidate)
         trial, audio = self._runner.run(performer.perform(key, candidate, utterance))
-        return trial, audio, performer.boots_seen(trial)
+        return _weighed(trial), audio, performer.boots_seen(trial)
 
     def close(self) -> None:
         """Close clients and gateway."""
@@ -264,8 +266,8 @@ class VirtualStage:
             return _given_up(
                 key, suite.driver.value, begun, loop.now_ns(), FailureKind.INTERNAL, message
             )
-        found: Played = played
-        return found
+        trial, audio, boots = played
+        return _weighed(trial), audio, boots
 
     def close(self) -> None:
         """End the engines."""
@@ -285,6 +287,15 @@ def _end(loop: VirtualLoop) -> None:
         pass
     finally:
         loop.close()
+
+
+def _weighed(trial: Trial | FailedTrial) -> Trial | FailedTrial:
+    """Return the trial with the memory that the lane takes after it."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return trial
+    return replace(trial, lane_bytes=pages * os.sysconf("SC_PAGE_SIZE"))
 
 
 def stage_for(job: LaneJob) -> RealStage | VirtualStage:

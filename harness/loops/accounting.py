@@ -10,12 +10,24 @@ import heapq
 import threading
 import time
 from asyncio import events
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import Context, ContextVar, copy_context
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["OWNER", "AccountedHandle", "AccountedLoop", "AccountedTimer", "Owner", "context_of"]
+__all__ = [
+    "OWNER",
+    "AccountedHandle",
+    "AccountedLoop",
+    "AccountedTimer",
+    "Accounts",
+    "Owner",
+    "accounts",
+    "context_of",
+    "harness_work",
+    "owned_by",
+]
 
 _cpu_ns = time.thread_time_ns
 
@@ -38,6 +50,16 @@ def context_of(owner: Owner) -> Context:
     return context
 
 
+@contextmanager
+def owned_by(owner: Owner) -> Iterator[None]:
+    """Let what is started meanwhile belong to an owner."""
+    token = OWNER.set(owner)
+    try:
+        yield
+    finally:
+        OWNER.reset(token)
+
+
 class Accounts:
     """Processor time in nanoseconds by owner, added to by the loop's thread and by others."""
 
@@ -50,13 +72,27 @@ class Accounts:
 
     def run(self, owner: Owner, work: Callable[[], None]) -> None:
         """Do a callback's work in the loop's thread, at an owner's expense."""
-        before = _cpu_ns()
-        self._running, self._since_ns = owner, before
+        self._running, self._since_ns = owner, _cpu_ns()
         try:
             work()
         finally:
-            self._running = None
-            self._here[owner] += _cpu_ns() - before
+            self._turn_to(None)
+
+    @contextmanager
+    def at_expense_of(self, owner: Owner) -> Iterator[None]:
+        """Charge an owner for a part of the running callback, which must not wait meanwhile."""
+        outer = self._running
+        self._turn_to(owner)
+        try:
+            yield
+        finally:
+            self._turn_to(outer)
+
+    def _turn_to(self, owner: Owner | None) -> None:
+        now = _cpu_ns()
+        if self._running is not None:
+            self._here[self._running] += now - self._since_ns
+        self._running, self._since_ns = owner, now
 
     def add(self, owner: Owner, spent_ns: int) -> None:
         """Add what another thread has spent for an owner."""
@@ -141,3 +177,39 @@ class AccountedLoop(asyncio.SelectorEventLoop):
         heapq.heappush(self._scheduled, timer)
         timer._scheduled = True  # type: ignore[attr-defined]  # noqa: SLF001
         return timer
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> Any:
+        """Run a function in a thread, at the expense of whoever asks."""
+        charged = _Charged(self.accounts, OWNER.get(), func)
+        return super().run_in_executor(executor, charged, *args)
+
+
+class _Charged:
+    """A function for another thread whose processor time an owner bears."""
+
+    def __init__(self, accounts: Accounts, owner: Owner, function: Callable[..., Any]) -> None:
+        self._accounts = accounts
+        self._owner = owner
+        self._function = function
+        self.__qualname__ = getattr(function, "__qualname__", None) or repr(function)
+
+    def __call__(self, *args: Any) -> Any:
+        before = _cpu_ns()
+        try:
+            return self._function(*args)
+        finally:
+            self._accounts.add(self._owner, _cpu_ns() - before)
+
+
+def accounts() -> Accounts | None:
+    """Return the accounts of the running loop; None where it keeps none."""
+    loop = asyncio.get_running_loop()
+    return loop.accounts if isinstance(loop, AccountedLoop) else None
+
+
+def harness_work() -> AbstractContextManager[None]:
+    """Charge the harness for what it does within somebody else's callback, without waiting."""
+    books = accounts()
+    return nullcontext() if books is None else books.at_expense_of(Owner.HARNESS)

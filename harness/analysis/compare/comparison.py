@@ -83,6 +83,7 @@ DEFAULT_METRICS: tuple[str, ...] = (
     "tts_first_audible",
     "tts_realtime_factor",
     "tts_underruns",
+    "agent_cpu",
     "interruption",
 )
 

@@ -247,6 +247,20 @@ _TABLE = (
         leaves_out="how long: the reply's segments show it",
     ),
     Metric(
+        id="agent_cpu",
+        title="Agent's processor time",
+        unit="ms",
+        better="lower",
+        start=None,
+        end=None,
+        stage=None,
+        drivers=_SESSION,
+        definition="processor time of the agent's callbacks and threads (its clients and livekit "
+        "included), from the opening of the caller's line to the turn's end",
+        leaves_out="the gateway, its engines and the harness; threads and processes that the agent "
+        "starts itself; it is measured, so it has noise on a virtual clock too",
+    ),
+    Metric(
         id="wer",
         title="Word error rate",
         unit="rate",

@@ -389,6 +389,12 @@ def _underruns(view: _View) -> Measurement | Missing:
     return Measurement(value=float(sum(gap > 0 for gap in view.turn.reply.underruns_ns)))
 
 
+def _agent_cpu(view: _View) -> Measurement | Missing:
+    if view.turn.agent_cpu_ns is None:
+        return Missing(reason="processor time was not accounted for")
+    return Measurement(value=view.turn.agent_cpu_ns / MILLISECOND)
+
+
 def _llm_overhead(view: _View) -> Measurement | Missing:
     return _sum_of_spans(
         view,
@@ -547,6 +553,7 @@ _FORMULAS: Mapping[str, Callable[[_View], Measurement | Missing]] = MappingProxy
         "tts_first_audible": _first_audible,
         "tts_realtime_factor": _realtime_factor,
         "tts_underruns": _underruns,
+        "agent_cpu": _agent_cpu,
         "llm_client_overhead": _llm_overhead,
         "tts_client_overhead": _tts_overhead,
         "wer": _word_errors,

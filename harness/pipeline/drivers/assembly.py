@@ -284,4 +284,5 @@ def assemble(
         reply=reply,
         reported=dict(recorder.reported),
         overlap=overlap_of(recorder, redact),
+        agent_cpu_ns=recorder.agent_cpu_ns,
     )

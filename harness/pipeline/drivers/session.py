@@ -15,6 +15,7 @@ from livekit.agents import llm, stt, tts, voice
 from harness.domain.suite import Candidate
 from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import Failure, FailureKind, Turn
+from harness.loops.accounting import Owner, accounts, owned_by
 from harness.pipeline.drivers.blame import DROPPED
 from harness.pipeline.drivers.clients import Clients
 from harness.pipeline.drivers.closing import close_within
@@ -81,21 +82,27 @@ class SessionPerformer(Base):
             if performance.candidate.agent is not None:
                 watch_connections()
                 recorder.connected = []
-            if performance.candidate.agent is None:
-                session, agent = self._session(performance.candidate, performance.clients)
-            else:
-                session, agent = await make_own(performance.candidate.agent)
+            with owned_by(Owner.AGENT):
+                if performance.candidate.agent is None:
+                    session, agent = self._session(performance.candidate, performance.clients)
+                else:
+                    session, agent = await make_own(performance.candidate.agent)
             self._listen(session, recorder)
             recorder.text_transforms = known_transforms(session.options.tts_text_transforms)
             session.input.audio = source
             session.output.audio = sink
             probe_agent(agent, recorder)
             async with asyncio.timeout(self._suite.timeouts.connect_s):
-                await session.start(agent)
+                with owned_by(Owner.AGENT):
+                    await session.start(agent)
             probe_activity(agent, recorder)
             probe_interruption(agent, recorder, asked=asked)
             performance.origin_ns = source.begin()
+            books = accounts()
+            spent_ns = 0 if books is None else books.spent_ns(Owner.AGENT)
             failure = await Conversation(performance, session, self._suite).ended()
+            if books is not None:
+                recorder.agent_cpu_ns = books.spent_ns(Owner.AGENT) - spent_ns
             if self._suite.session.context == "growing":
                 self._history = agent.chat_ctx.copy(exclude_instructions=True)
         except TimeoutError:

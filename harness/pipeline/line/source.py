@@ -13,6 +13,7 @@ import numpy as np
 from livekit import rtc
 from livekit.agents.voice import io
 
+from harness.loops.accounting import harness_work
 from harness.pacing import Pacer
 from harness.pipeline.recording.recording import Stamp, stamp
 
@@ -173,13 +174,14 @@ class PacedInput(io.AudioInput):
         line = self._line
         index = self._index
         self._index += 1
-        data = line.frame(index)
-        frame = rtc.AudioFrame(
-            data=data,
-            sample_rate=PIPELINE_RATE,
-            num_channels=1,
-            samples_per_channel=len(data) // 2,
-        )
+        with harness_work():
+            data = line.frame(index)
+            frame = rtc.AudioFrame(
+                data=data,
+                sample_rate=PIPELINE_RATE,
+                num_channels=1,
+                samples_per_channel=len(data) // 2,
+            )
         due = self._origin + (index + 1) * line.frame_ns
         await self._pacer.until(due)
         if self._closed:

@@ -229,10 +229,13 @@ class Recorder:
             nobody asked for it.
         stretches: (instant, seconds of audio) of each stretch that was handed to such an STT.
         retries: errors of an STT after which livekit asked again.
+        agent_cpu_ns: processor time of the agent's code from the opening of the caller's line to
+            the turn's end; None where it was not accounted for.
     """
 
     def __init__(self, trial: str = "") -> None:
         self.trial = trial
+        self.agent_cpu_ns: int | None = None
         self.transcripts: list[TranscriptEvent] = []
         self.calls: list[Call] = []
         self.nodes: list[Node] = []

@@ -116,6 +116,7 @@ def _decode(document: Mapping[str, Any]) -> Trial | FailedTrial:
         "health": None if health is None else _decode_health(health),
         "cold": document.get("cold", False),
         "boots": tuple(decode_boot(each) for each in document.get("boots", ())),
+        "lane_bytes": document.get("memory"),
         "emulated": None if emulated is None else frozenset(Stage(each) for each in emulated),
     }
     if document["kind"] == "trial":
@@ -194,6 +195,7 @@ def _decode_turn(document: Mapping[str, Any]) -> Turn:
         reply=None if reply is None else _decode_reply(reply),
         reported=document.get("reported", {}),
         overlap=_decode_overlap(document["overlap"]) if "overlap" in document else None,
+        agent_cpu_ns=document.get("agent_cpu"),
     )
 
 

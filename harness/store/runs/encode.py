@@ -12,15 +12,15 @@ Version 1 (0.1.0):
 ``key``
     ``candidate``, ``utterance``, ``repeat``, ``order``, and ``warmup``, ``attempt``,
     ``condition``, ``barge_in`` and ``expects`` where set.
-``driver``, ``started``, ``ended``, ``cold``, ``boots``, ``emulated`` (a list of stages)
+``driver``, ``started``, ``ended``, ``cold``, ``boots``, ``emulated`` (a list of stages), ``memory``
     as in :class:`~harness.domain.trial.Trial`.
 ``failure``
     ``stage``, ``kind``, ``message``, ``status``.
 ``turns``
     each with ``index``, ``utterance``, ``marks`` (mark to instant), ``work`` (mark to [cpu,
     queued]), ``transcripts`` ([kind, text, at, received or null, late]), ``requests``, ``audible``,
-    ``waits`` ([cause, start, end]), ``idle`` ([start, end]), ``reply``, ``reported`` and
-    ``overlap`` (``recording``, ``expects``, ``detector``, ``fell_back``).
+    ``waits`` ([cause, start, end]), ``idle`` ([start, end]), ``reply``, ``reported``,
+    ``agent_cpu`` and ``overlap`` (``recording``, ``expects``, ``detector``, ``fell_back``).
 a request
     ``id``, ``stage``, ``cause``, ``parent``, ``cancelled``, ``text``, ``marks``, ``work``,
     ``arrivals`` ([received or null, at or null, text, size]), ``waits``, ``connection``
@@ -90,6 +90,8 @@ def encode_trial(trial: Trial | FailedTrial) -> str:
         document["cold"] = True
     if trial.boots:
         document["boots"] = [encode_boot(each) for each in trial.boots]
+    if trial.lane_bytes is not None:
+        document["memory"] = trial.lane_bytes
     if trial.emulated is not None:
         document["emulated"] = sorted(stage.value for stage in trial.emulated)
     if isinstance(trial, FailedTrial):
@@ -173,6 +175,8 @@ def _turn(turn: Turn) -> dict[str, Any]:
         document["reported"] = dict(turn.reported)
     if turn.overlap is not None:
         document["overlap"] = _overlap(turn.overlap)
+    if turn.agent_cpu_ns is not None:
+        document["agent_cpu"] = turn.agent_cpu_ns
     return document
 
 
