@@ -13,6 +13,7 @@ Rules:
 
 import asyncio
 import selectors
+import sys
 import threading
 import time
 from asyncio import _get_running_loop, transports
@@ -218,6 +219,8 @@ class VirtualLoop(AccountedLoop):
         if sock is not None:
             host, port = self._dialled.pop(sock, None) or sock.getpeername()[:2]
             sock.close()
+        # Whoever watches where this process connects to hears of it as of any other connection.
+        sys.audit("socket.connect", None, (str(host), int(port or 0)))
         ends = self.switchboard.connect(protocol_factory, str(host), int(port or 0))
         made = self.create_future()
         # After both protocols have heard of the connection.

@@ -29,6 +29,7 @@ from harness.pipeline.probes.activity import probe_activity
 from harness.pipeline.probes.nodes import probe_agent
 from harness.pipeline.recording.recording import Recorder
 from harness.pipeline.transport.addresses import GatewayFinder, watch_connections
+from harness.pipeline.transport.purposes import tell_purposes
 from harness.pipeline.transport.transforms import known_transforms
 
 __all__ = ["SessionPerformer"]
@@ -81,6 +82,7 @@ class SessionPerformer(Base):
             recorder.planned_overlap = performance.barge_in
             if performance.candidate.agent is not None:
                 watch_connections()
+                tell_purposes(self._place.gateway)
                 recorder.connected = []
             with owned_by(Owner.AGENT):
                 if performance.candidate.agent is None:

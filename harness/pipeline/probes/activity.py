@@ -7,6 +7,7 @@ from livekit.agents import voice
 from livekit.agents.voice import agent_activity
 
 from harness.pipeline.recording.recording import CURRENT_RECORDER, Recorder, stamp
+from harness.pipeline.transport.purposes import asking_for
 
 __all__ = ["probe_activity", "probe_tools"]
 
@@ -53,7 +54,8 @@ def probe_tools() -> None:
         return
 
     def perform(**kwargs: Any) -> tuple[asyncio.Task[None], Any]:
-        task, output = original(**kwargs)
+        with asking_for("tool"):
+            task, output = original(**kwargs)
         recorder = CURRENT_RECORDER.get()
         if recorder is not None:
             started: list[int] = []

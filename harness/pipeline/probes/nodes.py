@@ -20,6 +20,7 @@ from harness.pipeline.recording.recording import (
     TranscriptEvent,
     stamp,
 )
+from harness.pipeline.transport.purposes import asking_for
 
 __all__ = ["on_speech_event", "probe_agent"]
 
@@ -68,6 +69,20 @@ class _ProbedNodes(voice.Agent):
     """The stamping layer; placed before the agent's own class."""
 
     _turnbench_recorder: Recorder
+
+    async def on_enter(self) -> None:
+        with asking_for("hook on_enter"):
+            await super().on_enter()
+
+    async def on_exit(self) -> None:
+        with asking_for("hook on_exit"):
+            await super().on_exit()
+
+    async def on_user_turn_completed(
+        self, turn_ctx: llm.ChatContext, new_message: llm.ChatMessage
+    ) -> None:
+        with asking_for("hook on_user_turn_completed"):
+            await super().on_user_turn_completed(turn_ctx, new_message)
 
     async def stt_node(
         self, audio: AsyncIterable[rtc.AudioFrame], model_settings: voice.ModelSettings
