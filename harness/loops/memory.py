@@ -271,7 +271,7 @@ class Switchboard:
     def __init__(self, loop: Any) -> None:
         self._loop = loop
         self._listening: dict[tuple[str, int], tuple[Callable[[], Any], Context]] = {}
-        self._dialled = 0
+        self.dialled = 0
 
     def listen(self, host: str, port: int, factory: Callable[[], Any], context: Context) -> None:
         """Let a server's protocols answer at an address, in a context of the server's."""
@@ -291,8 +291,8 @@ class Switchboard:
         if found is None:
             raise out_of_reach(host, port)
         server_factory, context = found
-        self._dialled += 1
-        address = ("127.0.0.1", 1024 + self._dialled % 64_000)
+        self.dialled += 1
+        address = ("127.0.0.1", 1024 + self.dialled % 64_000)
         client = MemoryTransport(self._loop, copy_context(), address, (host, port))
         server = MemoryTransport(self._loop, context.copy(), (host, port), address)
         protocol = factory()

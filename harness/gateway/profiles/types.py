@@ -179,6 +179,8 @@ class LlmProfile:
         max_sentences: the scripted reply is cut to this length.
         tool_calls: whether the script may answer with a tool call when tools are offered.
         prompt_cache: None where the service keeps no prompts.
+        prefill_ms_per_1000_tokens: what reading the prompt takes on top, an assumption: 0 unless a
+            profile of the user's own states it.
         faults: what goes wrong, and how often.
     """
 
@@ -190,9 +192,14 @@ class LlmProfile:
     max_sentences: int = 3
     tool_calls: bool = True
     prompt_cache: PromptCache | None = None
+    prefill_ms_per_1000_tokens: float = 0.0
     faults: FaultMix = field(default_factory=FaultMix)
 
     def __post_init__(self) -> None:
+        _require(
+            0 <= self.prefill_ms_per_1000_tokens <= 100_000,
+            "prefill_ms_per_1000_tokens must lie within 0 and 100000",
+        )
         _require(1 <= self.max_sentences <= 20, "max_sentences must lie within 1 and 20")
         _check_faults(self.faults, Stage.LLM)
 

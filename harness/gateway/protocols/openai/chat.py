@@ -93,10 +93,13 @@ async def chat_completions(gateway: Gateway, request: web.Request) -> web.Stream
             max_sentences=settings.max_sentences,
         )
     served = (0, 1)
-    if settings.prompt_cache is not None:
+    if settings.prompt_cache is not None or settings.prefill_ms_per_1000_tokens:
         prompt = prompt_tokens(body["messages"])
-        owner = f"{profile.name} {body['model']}"
-        served = gateway.prompts.serve(settings.prompt_cache, owner, prompt), len(prompt)
+        known = 0
+        if settings.prompt_cache is not None:
+            owner = f"{profile.name} {body['model']}"
+            known = gateway.prompts.serve(settings.prompt_cache, owner, prompt)
+        served = known, len(prompt)
     plan = plan_answer(settings, draws, reply, gateway.next_name("call_"), cached=served)
     answer = _Answer(
         call,

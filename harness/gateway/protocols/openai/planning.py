@@ -80,12 +80,13 @@ def plan_answer(  # noqa: D417  # the others speak for themselves
     saved = 0.0
     if settings.prompt_cache is not None and prompt:
         saved = settings.prompt_cache.saving * served / prompt
-    first_text = round(draws.delay_ns(settings.first_text, "first_text") * (1 - saved))
+    prefill = round(settings.prefill_ms_per_1000_tokens * 1000 * (prompt - served))
+    first_text = prefill + round(draws.delay_ns(settings.first_text, "first_text") * (1 - saved))
     first_reasoning: int | None = None
     if settings.reasoning is not None:
         # One quantile for both: a slow answer is slow from its first thought.
         position = draws.uniform("first_text")
-        thought = round(settings.reasoning.first.quantile_ns(position) * (1 - saved))
+        thought = prefill + round(settings.reasoning.first.quantile_ns(position) * (1 - saved))
         first_reasoning = min(thought, first_text)
     first = first_text if first_reasoning is None else first_reasoning
     headers = min(draws.delay_ns(settings.headers, "headers"), first)
