@@ -97,7 +97,8 @@ def test_processor_time_shows_beside_the_clock(tmp_path: Path) -> None:
 def test_a_lane_that_dies_costs_its_trial(tmp_path: Path, clock: str) -> None:
     """The trial fails and says why; the lane is started anew and the run goes on."""
     died = {"DIED": str(tmp_path / "died")}
-    run = play(tmp_path, own("dying"), "--clock", clock, "--concurrency", "1", environment=died)
+    options = ("--clock", clock, "--concurrency", "1", "--no-rerun")
+    run = play(tmp_path, own("dying"), *options, environment=died)
     kinds = [trial["kind"] for trial in rows(run)]
     assert kinds == ["failed", "trial"]
     failure = rows(run)[0]["failure"]
