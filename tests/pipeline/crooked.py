@@ -1,4 +1,4 @@
-"""A door to the gateway on the loopback interface that misbehaves below the protocols until mended.
+"""A door to a gateway on a virtual loop that misbehaves below the protocols until mended.
 
 It stands before the gateway as a network does: while it misbehaves, connections are refused, never
 answered, or answered with nonsense; once it is mended, every byte goes through.
@@ -9,10 +9,12 @@ import base64
 import contextlib
 import hashlib
 import socket
-import struct
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
 from enum import StrEnum
+
+from harness.loops.virtual import VirtualLoop
 
 __all__ = ["Door", "Manner", "dead_port", "door"]
 
@@ -68,64 +70,50 @@ def _headers(request: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: " + kind + b"\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
-    connection = writer.get_extra_info("socket")
-    if connection is not None and connection.fileno() >= 0:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
-
-
 class Door:
     """A door to a port.
 
     Args:
         manner: how it misbehaves; None for not at all.
-        port: where the gateway is.
+        host, port: where the gateway is.
+
+    Attributes:
+        port: where the door is, of the same host.
     """
 
-    def __init__(self, manner: Manner | None, port: int) -> None:
+    def __init__(self, manner: Manner | None, host: str, port: int) -> None:
         self._manner = manner
-        self._port = port
+        self._gateway = host, port
         self._mended = manner in (None, Manner.DROPS)
         self._path: tuple[bytes, bytes] | None = None
-        self._socket = socket.socket()
-        self._socket.bind(("127.0.0.1", 0))
-        self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
-        self.port = int(self._socket.getsockname()[1])
-
-    async def open(self) -> None:
-        """Listen, unless it is the manner not to."""
+        self.port = port + 1
         if self._manner is not Manner.CLOSED:
-            await self._listen()
+            self._listen()
 
-    async def mend(self) -> None:
+    def mend(self) -> None:
         """From now on all goes through; what is open breaks."""
         self._mended = True
-        self._abort()
-        if self._server is None:
-            await self._listen()
+        self.abort()
+        self._listen()
 
     def lead(self, old: str, new: str) -> None:
         """From now on requests for one path are for another of the same length."""
         assert len(old) == len(new)
         self._path = old.encode(), new.encode()
 
-    async def close(self) -> None:
-        """Break what is open, and listen no more."""
-        self._abort()
-        if self._server is None:
-            self._socket.close()
-        else:
-            self._server.close()
-            await self._server.wait_closed()
+    def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.switchboard.listen(self._gateway[0], self.port, self._protocol, copy_context())
 
-    async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, sock=self._socket)
+    def _protocol(self) -> asyncio.Protocol:
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(), self._serve)
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
+        """Break what is open."""
         for writer in self._writers:
-            _reset(writer)
+            writer.transport.abort()
         self._writers.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -137,7 +125,7 @@ class Door:
                 await self._misbehave(reader, writer)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behind, ahead = await asyncio.open_connection("127.0.0.1", self._port)
+        behind, ahead = await asyncio.open_connection(*self._gateway)
         self._writers.add(ahead)
 
         async def pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
@@ -151,7 +139,7 @@ class Door:
             except ConnectionError:
                 # A reset behind the door is one before it.
                 for end in (writer, ahead):
-                    _reset(end)
+                    end.transport.abort()
             sink.close()
 
         await asyncio.gather(pipe(reader, ahead), pipe(behind, writer))
@@ -175,12 +163,11 @@ class Door:
             pass
 
 
-@asynccontextmanager
-async def door(manner: Manner | None, port: int) -> AsyncIterator[Door]:
+@contextmanager
+def door(manner: Manner | None, host: str, port: int) -> Iterator[Door]:
     """Stand before a port in a manner; None lets everything through."""
-    made = Door(manner, port)
-    await made.open()
+    made = Door(manner, host, port)
     try:
         yield made
     finally:
-        await made.close()
+        made.abort()

@@ -1,9 +1,10 @@
 """Playing the fault table: one trial is struck, the next, on the same clients, is not."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from harness.domain.driver import PlayableUtterance
@@ -18,7 +19,6 @@ from harness.domain.suite import (
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.gateway.calls.config import GatewayConfig
-from harness.gateway.process import GatewayProcess, start_gateway
 from harness.gateway.profiles.faults import HTTP_STATUS_FAULTS
 from harness.gateway.profiles.faults import FaultKind as F
 from harness.pipeline.drivers.performer import Base
@@ -29,10 +29,10 @@ from harness.pipeline.recording.health import Watch
 from tests.pipeline.crooked import Door, Manner, door
 from tests.pipeline.fault_table import CASES, Case, EndsWell
 from tests.pipeline.playing import DATASET, Played, playable
+from tests.pipeline.virtual_gateway import HOST, PORT, gateway_here, on_virtual_time
 
-__all__ = ["play_cases", "striking", "verdict"]
+__all__ = ["play_case", "striking"]
 
-AT_ONCE = {"session": 6, "stage": 12}
 _TIMEOUTS = Timeouts(connect_s=5, transcript_s=5, reply_s=7, playout_s=12)
 _REQUEST_S = 3.0
 _PAUSE_S = 0.1
@@ -43,6 +43,7 @@ _UTTERANCE, _LONGER = "slt-stop", "slt-umbrella"
 _HANG_UP_S = 0.3
 """An LLM's faults strike before its one sentence is spoken: the rest of the reply tells nothing."""
 _TEXT = "I have added apples, bread and milk to your list."
+_CASES = {case.name: case for case in CASES}
 _DRIVERS: dict[str, type[Base]] = {"session": SessionPerformer, "stage": StagePerformer}
 
 
@@ -85,20 +86,16 @@ def _profiles() -> str:
     return "".join(tables)
 
 
-@contextmanager
-def striking(folder: Path) -> Iterator[GatewayProcess]:
-    """Run a gateway that knows the profiles of all cells."""
+def striking(folder: Path) -> GatewayConfig:
+    """Return the settings of a gateway that knows the profiles of all cells."""
     path = folder / "profiles.toml"
     path.write_text(_profiles(), encoding="utf-8")
-    with start_gateway(
-        GatewayConfig(
-            seed=5, utterances=DATASET / "manifest.jsonl", recogniser="oracle", profiles=path
-        )
-    ) as process:
-        yield process
+    return GatewayConfig(
+        seed=5, utterances=DATASET / "manifest.jsonl", recogniser="oracle", profiles=path
+    )
 
 
-async def _play(gateway: GatewayProcess, watch: Watch, case: Case) -> list[Played]:
+async def _play(config: GatewayConfig, case: Case) -> list[Played]:
     """Play the utterance until one trial has followed the struck one."""
     stage, in_session = case.row.stage, case.driver == "session"
     utterance = playable(_LONGER if in_session and stage is Stage.TTS else _UTTERANCE)
@@ -115,19 +112,22 @@ async def _play(gateway: GatewayProcess, watch: Watch, case: Case) -> list[Playe
         timeouts=timeouts,
         stage_texts=(_TEXT,),
     )
-    root = f"http://127.0.0.1:{gateway.port}"
     async with AsyncExitStack() as stack:
+        root = await stack.enter_async_context(gateway_here(config, case.name))
+        watch = Watch(machine=False)
+        await watch.start()
+        stack.push_async_callback(watch.aclose)
         way: Door | None = None
-        place = Place(via=Via.GATEWAY, options=options, gateway=root, gateway_key=gateway.key)
+        place = Place(via=Via.GATEWAY, options=options, gateway=root, gateway_key=config.key)
         manner = case.fault if isinstance(case.fault, Manner) else None
         if manner is not None or case.row.varies:
-            way = await stack.enter_async_context(door(manner, gateway.port))
+            way = stack.enter_context(door(manner, HOST, PORT))
             place = _DoorPlace(
                 via=Via.GATEWAY,
                 options=options,
                 gateway=root,
-                gateway_key=gateway.key,
-                door=f"http://127.0.0.1:{way.port}",
+                gateway_key=config.key,
+                door=f"http://{HOST}:{way.port}",
                 behind=case.profile,
             )
         player = _DRIVERS[case.driver](
@@ -144,7 +144,7 @@ async def _play(gateway: GatewayProcess, watch: Watch, case: Case) -> list[Playe
                 if case.row.varies:
                     way.lead(f"/{case.profile}/", f"/{case.plain_profile}/")
                 if manner is not None:
-                    await way.mend()
+                    way.mend()
                     # Nobody speaks again before the network has told of the break.
                     await asyncio.sleep(_PAUSE_S)
         return trials
@@ -156,7 +156,7 @@ async def _trial(player: Base, case: Case, utterance: PlayableUtterance, order: 
     return trial
 
 
-def verdict(case: Case, trials: Sequence[Played], key: str) -> str | None:
+def _verdict(case: Case, trials: Sequence[Played], key: str) -> str | None:
     """Return in words what is wrong with how a cell ended; None if it is as the table says."""
     *before, struck, after = trials
     for trial, which in (*((each, "before") for each in before), (after, "next")):
@@ -180,29 +180,7 @@ def verdict(case: Case, trials: Sequence[Played], key: str) -> str | None:
     return None
 
 
-def play_cases(gateway: GatewayProcess, cases: Sequence[Case]) -> dict[str, str | None]:
-    """Play cells, many at once in one loop; return what is wrong with each, by its name."""
-
-    async def run() -> dict[str, str | None]:
-        watch = Watch()
-        await watch.start()
-        limit = asyncio.Semaphore(AT_ONCE[cases[0].driver])
-        found: dict[str, str | None] = {}
-
-        async def one(case: Case) -> None:
-            async with limit:
-                trials = await _play(gateway, watch, case)
-            found[case.name] = verdict(case, trials, gateway.key)
-
-        # livekit's tokenizers hold the loop for more than a second over a word of four mebibytes,
-        # which is the neighbours' time-out here: those come last.
-        heavy = [each for each in cases if (each.row.stage, each.fault) == (Stage.LLM, F.OVERSIZED)]
-        try:
-            await asyncio.gather(*(one(case) for case in cases if case not in heavy))
-            for case in heavy:
-                await one(case)
-        finally:
-            await watch.aclose()
-        return found
-
-    return asyncio.run(run())
+def play_case(config: GatewayConfig, name: str) -> str | None:
+    """Play a cell on virtual time; return what is wrong with it."""
+    case = _CASES[name]
+    return _verdict(case, on_virtual_time(partial(_play, config, case)), config.key)

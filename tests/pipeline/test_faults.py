@@ -2,63 +2,41 @@
 
 Each cell of the table plays the same utterance with the same clients until the fault has struck
 once and a trial has followed it: so the last trial shows that nothing of the fault is left behind.
-The cells of a row are played at once in one event loop, as trials are in a run, and must not harm
-each other. The stage driver plays every row; sessions play one row of each kind of protocol, and
-all of them where there is time (``nox -s faults``).
+Time is virtual, so that no time-out depends on how busy the machine is. The stage driver plays
+every row; sessions play one row of each kind of protocol, and all of them where there is time
+(``nox -s faults``).
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
 from harness.domain.providers import PROVIDERS
-from harness.gateway.process import GatewayProcess
 from harness.gateway.profiles.faults import STAGE_FAULTS, FaultKind
 from harness.gateway.profiles.faults import Stage as GatewayStage
 from tests.pipeline.crooked import Manner
-from tests.pipeline.fault_player import play_cases, striking
+from tests.pipeline.fault_player import play_case, striking
 from tests.pipeline.fault_table import CASES, ROWS, Case, NotApplicable, Row
+from tests.pipeline.virtual_process import virtual_process
 
 Verdicts = Callable[[Case], str | None]
 
 
 @pytest.fixture(scope="module")
-def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GatewayProcess]:
-    """A gateway that knows the profiles of all cells."""
-    with striking(tmp_path_factory.mktemp("faults")) as gateway:
-        yield gateway
+def wrong(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verdicts]:
+    """Say what is wrong with a cell."""
+    config = striking(tmp_path_factory.mktemp("faults"))
+    with virtual_process() as process:
+        yield lambda case: process.submit(play_case, config, case.name).result()
 
 
-@pytest.fixture(scope="module")
-def wrong(failing: GatewayProcess, request: pytest.FixtureRequest) -> Verdicts:
-    """Say what is wrong with a cell; its row is played when the first of its cells is asked for."""
-    calls: list[Any] = [getattr(item, "callspec", None) for item in request.session.items]
-    asked = {id(each.params.get("case")) for each in calls if each is not None}
-    found: dict[str, str | None] = {}
-
-    def verdict(case: Case) -> str | None:
-        if case.name not in found:
-            row = [each for each in CASES if each.group == case.group and id(each) in asked]
-            found.update(play_cases(failing, row))
-        return found[case.name]
-
-    return verdict
-
-
-@pytest.mark.slow
-@pytest.mark.realtime
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "case",
     [
         pytest.param(
             each,
             id=each.name,
-            marks=[
-                pytest.mark.xdist_group(each.group),
-                *([pytest.mark.long] if each.long else []),
-            ],
+            marks=[pytest.mark.long] if each.long else [],
         )
         for each in CASES
     ],

@@ -35,6 +35,10 @@ __all__ = ["CallReader", "Marks"]
 _SAMPLES = ("audio/pcm", "audio/l16", "audio/wav", "audio/x-wav", "text/event-stream")
 
 
+def _before(one: Stamp | None, other: Stamp | None) -> bool:
+    return one is not None and other is not None and one.ns < other.ns
+
+
 class Marks:
     """Marks with the work done by then."""
 
@@ -86,6 +90,7 @@ class CallReader:
         marks = Marks()
         marks.put(Mark.LLM_REQUEST, call.opened)
         node = call.node
+        first_text = call.first_text or (node.first_output if node is not None else None)
         waits: tuple[Wait, ...] = ()
         connection: Connection | None = None
         facts: dict[str, object] = dict(call.facts)
@@ -106,7 +111,9 @@ class CallReader:
             received = next(
                 (delta.at for delta in body.deltas if delta.text.strip() or delta.tool_call), None
             )
-            marks.put(Mark.LLM_TEXT_RECEIVED, received)
+            if not (body.malformed and _before(first_text, received)):
+                # An event that no client should take may hold the text that this client took.
+                marks.put(Mark.LLM_TEXT_RECEIVED, received)
             facts.update(facts_of(exchange))
             facts["attempts"] = len(call.exchanges)
             facts["done"] = body.done_at is not None
@@ -122,7 +129,6 @@ class CallReader:
             if "provider" in body.route:
                 facts["served_by"] = body.route["provider"]
             failure = chat_failure(exchange, body, self.redact)
-        first_text = call.first_text or (node.first_output if node is not None else None)
         marks.put(Mark.LLM_FIRST_TEXT, first_text)
         ended = call.ended or (node.ended if node is not None else None)
         if first_text is not None and ended is not None:
