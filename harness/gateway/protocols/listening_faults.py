@@ -17,10 +17,10 @@ from harness.gateway.profiles.distributions import Draws
 from harness.gateway.profiles.faults import FaultKind
 from harness.gateway.profiles.profiles import SttProfile
 
-__all__ = ["ListeningFaults"]
+__all__ = ["DROP_AFTER_NS", "ListeningFaults"]
 
 _FAULT_AFTER_NS: Final = 300_000_000
-_DROP_AFTER_NS: Final = 100_000_000
+DROP_AFTER_NS: Final = 100_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ class ListeningFaults:
         fault, call = ended.utterance.fault, ended.utterance.call
         now = time.perf_counter_ns()
         if fault is FaultKind.DROP_BETWEEN_TURNS:
-            await call.gateway.pacer.until(now + _DROP_AFTER_NS)
+            await call.gateway.pacer.until(now + DROP_AFTER_NS)
             reset_connection(self.request)
         elif fault is FaultKind.DUPLICATE_FINAL:
             again = self.wire.final(ended.heard(text))

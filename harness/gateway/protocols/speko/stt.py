@@ -23,6 +23,7 @@ from harness.gateway.engines.pcm import HEARD_RATE, Samples, decode, resample
 from harness.gateway.engines.replies import nonsense
 from harness.gateway.profiles.faults import FaultKind, Stage
 from harness.gateway.profiles.profiles import SttProfile
+from harness.gateway.protocols.listening_faults import DROP_AFTER_NS
 from harness.gateway.protocols.speko.wire import (
     Opening,
     Problem,
@@ -175,6 +176,8 @@ class _Hearing:
         call.mark("done_sent", sent, due_ns=due, injected_ns=injected)
         await http.end()
         if fault is FaultKind.DROP_BETWEEN_TURNS:
+            # Once the answer has been read: a reset may overtake it.
+            await call.gateway.pacer.until(time.perf_counter_ns() + DROP_AFTER_NS)
             http.reset()
 
     async def _broken(self, text: str, due: int) -> bool:
