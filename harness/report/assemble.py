@@ -258,8 +258,7 @@ def _build(data: RunData) -> ReportView:
     where = describe_time(waterfalls, names)
     failed = sum(each.failed for each in summary.candidates.values())
     if where:
-        # Of a grid each factor has its sentence first.
-        support.insert(len(support) if matrix else min(1, len(support)), where)
+        support.append(where)
     if failed:
         support.append(f"{count(failed)} of {plural(planned, 'trial')} failed.")
     distributions = distribution_views(names, summary, counted, data.suite.target_ms)
@@ -274,7 +273,14 @@ def _build(data: RunData) -> ReportView:
         emulated=_emulated_note(emulated.values()),
         verdict=data.verdict,
         cautions=caution_views(
-            [each for each in data.cautions if each.code != "emulated"], len(names)
+            # The banner says the one; of the other there is no figure to be careful with.
+            [
+                each
+                for each in data.cautions
+                if each.code != "emulated"
+                and (each.code != "finals_only" or "stt_first_transcript" in columns)
+            ],
+            len(names),
         ),
         candidates=tuple(
             CandidateView(

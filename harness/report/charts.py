@@ -178,7 +178,7 @@ def _draw_pairs(axes: Axes, comparison: ComparisonView) -> None:
     axes.set_yticks([])
     axes.set_title(
         f"{_plain(comparison.name)}\n"
-        f"{_plain(comparison.candidate)} minus {_plain(comparison.reference)}",
+        f"{_plain(comparison.candidate)}\nminus {_plain(comparison.reference)}",
         fontsize=8.5,
     )
     axes.set_xlabel(_UNITS.get(comparison.unit, comparison.unit))

@@ -374,6 +374,7 @@ def render_html(
             badged=not view.throughout,
             titled=candidate_title,
             tails=has_tail(view),
+            tail_turns=any(each.title != "median turn" for each in view.waterfalls),
             every_metric=None if view.all_metrics is None else carried_table(view.all_metrics),
             sections=_sections(view),
             sparks=_sparks(view),

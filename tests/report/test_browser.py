@@ -532,3 +532,19 @@ def test_text_contrast(opened: Opener) -> None:
         for selector, ratio in page.evaluate(script, wanted):
             assert ratio is not None, selector
             assert ratio >= 4.5, (scheme, selector, ratio)
+
+
+def test_paper_has_the_wide_layout_and_what_is_open(opened: Opener) -> None:
+    """A sheet of A4 is no telephone: tables stay tables, and closed details stay closed."""
+    page, _ = opened(replace(VIEW, comparisons=VIEW.comparisons * 2))
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 703, "height": 1000})
+    head = page.locator(".headline thead").bounding_box()
+    row = page.locator(".headline tbody tr").first.bounding_box()
+    assert head is not None
+    assert row is not None
+    assert head["height"] > 10
+    assert head["width"] == row["width"]
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("main details").count() > 0
+    assert page.locator("main details[open]").count() == 0

@@ -509,6 +509,5 @@ $("panel").addEventListener("keydown", (event) => {
   if (event.key === "ArrowRight" && !$("next").disabled) $("next").click();
 });
 addEventListener("hashchange", follow);
-addEventListener("beforeprint", () => document.querySelectorAll("main details").forEach((d) => { d.open = true; }));
 follow();
 document.documentElement.dataset.ready = "1";
