@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 
 from harness.domain.barge_in import BargeIn
 from harness.domain.providers import PROVIDERS
-from harness.domain.suite import Candidate, Driver, Price, StageSettings, Suite, Via
+from harness.domain.suite import Candidate, Clock, Driver, Price, StageSettings, Suite, Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Request, Trial, TrialKey
 from harness.errors import ConfigurationError
@@ -38,6 +38,8 @@ STAGE_SECONDS = 2.5
 # What a trial takes beside: a session overlaps most of it with the recording.
 TRIAL_SECONDS = {Driver.SESSION: 0.2, Driver.STAGE: 1.2}
 START_SECONDS = 8.0
+VIRTUAL_TRIAL_SECONDS = 0.15
+"""Of a processor: on the virtual clock no trial waits."""
 
 
 class _Reply(NamedTuple):
@@ -269,6 +271,9 @@ def estimate(
             else STAGE_SECONDS
         )
         busy += audio_in + (after + TRIAL_SECONDS[suite.driver]) * len(keys)
+    virtual = suite.clock is Clock.VIRTUAL
+    if virtual:
+        busy = VIRTUAL_TRIAL_SECONDS * len(plan)
     seconds = START_SECONDS + busy / suite.concurrency
     rate = suite.limits.trials_per_minute
     if rate is not None:
@@ -303,7 +308,12 @@ def _assumptions(suite: Suite) -> tuple[str, ...]:
         lines.append(f"the caller waits {RESPONSE_SECONDS} s for a reply, which is then {heard}")
     else:
         lines.append(f"the stages take {STAGE_SECONDS} s beside the recording")
-    lines.append("no trial is disturbed; each re-run adds one trial")
+    if suite.clock is Clock.VIRTUAL:
+        lines.append(
+            f"a trial takes {VIRTUAL_TRIAL_SECONDS:g} s of a processor; its waits take no time"
+        )
+    else:
+        lines.append("no trial is disturbed; each re-run adds one trial")
     if suite.driver is Driver.SESSION and suite.session.preemptive_generation:
         lines.append(
             "preemptive generation may ask the LLM several times a turn; this counts one request"

@@ -71,6 +71,7 @@ def _flag(name: str, meaning: str) -> Column:
 
 
 _TRIAL = _text("trial", "the trial's name within the run, as `turnbench show` takes it")
+_CLOCK = _text("clock", '"real", or "virtual": waits are exact, Python\'s own work takes no time')
 _TURN = _count("turn", "0 for the trial's first turn")
 _STAGES = (Stage.STT, Stage.LLM, Stage.TTS)
 
@@ -129,6 +130,7 @@ _TRIALS = Table(
         _text("note", "why it failed, or what disturbed it"),
         _text("tags", "condition, language, speaker and the dataset's tags"),
         _flag("emulated", "a gateway answered for a stage of the candidate"),
+        _CLOCK,
         *_metrics(),
         _flag("cold", "the first trial on a connection of its candidate"),
         *_provided(),
@@ -237,6 +239,7 @@ _SUMMARY = Table(
         _text("method", "statistic and interval by name"),
         _text("reason", "why there is no point, or no end of the interval"),
         _flag("emulated", "a gateway answered for the metric's stages"),
+        _CLOCK,
     ),
 )
 

@@ -99,6 +99,7 @@ class Records:
                 "note": note,
                 "tags": "; ".join(trial_tags(key, tags_of(row.utterance))),
                 "emulated": self._emulated.get(key.candidate, False),
+                "clock": suite.clock.value,
                 **{column: row.value(metric) for metric, column in _METRIC_COLUMNS.items()},
                 **dict(provider_facts(row, suite)),
             }
@@ -180,6 +181,7 @@ class Records:
                     "statistic": statistic,
                     "unit": unit,
                     "emulated": emulated,
+                    "clock": plan.suite.clock.value,
                     **_estimate(found),
                 }
 

@@ -14,7 +14,7 @@ from harness.analysis.turn.definitions import EVENTS, METRICS
 from harness.analysis.turn.disturbance import select
 from harness.analysis.turn.metrics import FINALS_ONLY
 from harness.collector import collector_off
-from harness.domain.suite import Driver, Via
+from harness.domain.suite import Clock, Driver, Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial
 from harness.report.breakdowns import breakdown_tables
@@ -23,6 +23,7 @@ from harness.report.comparisons import comparison_answer, comparison_notes, comp
 from harness.report.details import trial_views
 from harness.report.findings import describe_time, headline_answer
 from harness.report.format import (
+    VIRTUAL_NOTE,
     Unit,
     candidate_title,
     cell,
@@ -271,6 +272,7 @@ def _build(data: RunData) -> ReportView:
         answer=answer,
         support=tuple(support),
         emulated=_emulated_note(emulated.values()),
+        virtual=VIRTUAL_NOTE if data.suite.clock is Clock.VIRTUAL else "",
         verdict=data.verdict,
         cautions=caution_views(
             # The banner says the one; of the other there is no figure to be careful with.

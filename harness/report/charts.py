@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from harness.collector import collector_off
-from harness.report.format import milliseconds
+from harness.report.format import VIRTUAL_CLOCK, milliseconds
 from harness.report.trial_view import BarKind
 from harness.report.view import ComparisonView, Distribution, ReportView
 
@@ -86,12 +86,13 @@ def _plain(text: str) -> str:
     return kept.replace("$", r"\$")
 
 
-def _mark_emulated(figure: Figure, emulated: bool) -> None:
-    if emulated:
+def _mark(figure: Figure, view: ReportView, *, emulated: bool) -> None:
+    marks = (*(["EMULATED"] if emulated else []), *([VIRTUAL_CLOCK] if view.virtual else []))
+    if marks:
         figure.text(
             0.995,
             0.995,
-            "EMULATED",
+            " · ".join(marks),
             ha="right",
             va="top",
             color="#8a5a00",
@@ -160,7 +161,7 @@ def _ecdf(view: ReportView) -> str | None:
         _curves(figure.add_subplot(rows, columns, k + 1), each, names)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=2, frameon=False)
-    _mark_emulated(figure, any(each.emulated for each in shown))
+    _mark(figure, view, emulated=any(each.emulated for each in shown))
     return _svg(figure, "Cumulative distributions")
 
 
@@ -194,7 +195,7 @@ def _paired(view: ReportView) -> str | None:
     figure = Figure(figsize=(8.4, 2.8 * rows), layout="constrained")
     for k, each in enumerate(shown):
         _draw_pairs(figure.add_subplot(rows, columns, k + 1), each)
-    _mark_emulated(figure, any(each.emulated for each in shown))
+    _mark(figure, view, emulated=any(each.emulated for each in shown))
     return _svg(figure, "Paired differences")
 
 
@@ -229,7 +230,8 @@ def _pareto(view: ReportView) -> str | None:
     axes.margins(0.25)
     axes.set_xlabel(_plain(f"{view.latency_name}, p50, ms"))
     axes.set_ylabel("WER, %")
-    _mark_emulated(figure, any(view.candidates[point.candidate].emulated for point, _, _ in shown))
+    emulated = any(view.candidates[point.candidate].emulated for point, _, _ in shown)
+    _mark(figure, view, emulated=emulated)
     return _svg(figure, "Response against word error rate")
 
 
@@ -271,7 +273,7 @@ def _waterfall(view: ReportView) -> str | None:
         for kind in BarKind
     ]
     figure.legend(handles=handles, loc="outside lower left", ncols=5, frameon=False)
-    _mark_emulated(figure, any(each.emulated for each in view.candidates))
+    _mark(figure, view, emulated=any(each.emulated for each in view.candidates))
     return _svg(figure, "Where the time goes")
 
 

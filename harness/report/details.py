@@ -294,6 +294,10 @@ def _facts(trial: Trial | FailedTrial) -> tuple[tuple[str, str], ...]:
             ),
         ),
         ("frames over 20 ms late", count(health.late_frames)),
+    ]
+    if health.virtual:
+        return (*lines, ("clock", "virtual"))
+    lines += [
         (
             "event-loop lag, p99 / worst",
             f"{milliseconds(health.loop_lag_p99_ns)} / {milliseconds(health.loop_lag_max_ns)}",

@@ -40,8 +40,8 @@ def trial_records(view: ReportView) -> list[dict[str, str | int | bool | float |
     """Return one flat record for each trial; a time's column ends in its unit.
 
     The columns: run, trial, candidate, voice, utterance, condition, barge_in, repeat, status,
-    failure, note, tags, emulated, then each metric, then what the providers told of each stage (the
-    names are those of ``harness.report.providers.provider_facts``) and the trial's cost.
+    failure, note, tags, emulated, clock, then each metric, then what the providers told of each
+    stage (names from ``harness.report.providers.provider_facts``) and the trial's cost.
     """
     names = [metric_column(metric, unit) for metric, _, unit in view.trial_metrics]
     records: list[dict[str, str | int | bool | float | None]] = []
@@ -61,6 +61,7 @@ def trial_records(view: ReportView) -> list[dict[str, str | int | bool | float |
             "note": trial.note,
             "tags": "; ".join(trial.tags),
             "emulated": trial.emulated,
+            "clock": view.clock,
         }
         record.update(zip(names, trial.values, strict=True))
         record.update(trial.provided)
@@ -73,7 +74,7 @@ def render_json(view: ReportView) -> str:
 
     Details of single turns stay in the run's folder; ``format`` counts changes of this layout.
     """
-    body: dict[str, Any] = {"format": FORMAT_VERSION}
+    body: dict[str, Any] = {"format": FORMAT_VERSION, "clock": view.clock}
     for each in fields(view):
         if each.name == "trials":
             body["trials"] = [_plain_record(record) for record in trial_records(view)]

@@ -14,6 +14,8 @@ from harness.analysis.statistics.estimate import Estimate, Statistic, TimedOut, 
 
 __all__ = [
     "DASH",
+    "VIRTUAL_CLOCK",
+    "VIRTUAL_NOTE",
     "Cell",
     "CellState",
     "Unit",
@@ -37,6 +39,9 @@ MINUS = "\u2212"
 NARROW_SPACE = "\u202f"
 NO_BREAK_SPACE = "\u00a0"
 DASH = "\u2013"
+VIRTUAL_CLOCK = "VIRTUAL CLOCK"
+VIRTUAL_NOTE = "waits are exact, Python's own work takes no time"
+"""What every output of a run on the virtual clock says, after ``VIRTUAL_CLOCK``."""
 NANOSECONDS_PER_MS = 1_000_000
 
 

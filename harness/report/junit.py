@@ -2,6 +2,7 @@
 
 import xml.etree.ElementTree as ET
 
+from harness.report.format import VIRTUAL_CLOCK
 from harness.report.view import ReportView, VerdictKind
 
 __all__ = ["render_junit"]
@@ -56,6 +57,7 @@ def render_junit(view: ReportView, *, inconclusive_fails: bool = True) -> str:
         ("run", view.run),
         ("verdict", verdict.kind.value),
         ("emulated", view.emulated),
+        ("clock", f"{VIRTUAL_CLOCK}: {view.virtual}" if view.virtual else view.clock),
     ):
         if value:
             ET.SubElement(properties, "property", {"name": name, "value": _legal(value)})

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from harness.report.carried import carried_rows
-from harness.report.format import Cell, CellState, milliseconds, percent
+from harness.report.format import VIRTUAL_CLOCK, Cell, CellState, milliseconds, percent
 from harness.report.trial_view import BarKind
 from harness.report.view import PlainTable, ReportView, VerdictKind
 
@@ -100,6 +100,8 @@ def render_markdown(view: ReportView, *, link: str = "") -> str:
     lines = [f"## {escape_markdown(view.title)}", ""]
     if view.emulated:
         lines += ["> [!WARNING]", f"> **EMULATED.** {escape_markdown(view.emulated)}", ""]
+    if view.virtual:
+        lines += ["> [!NOTE]", f"> **{VIRTUAL_CLOCK}:** {escape_markdown(view.virtual)}", ""]
     if view.verdict is not None:
         verdict = view.verdict
         lines += [

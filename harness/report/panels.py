@@ -10,8 +10,9 @@ from harness.analysis.turn.definitions import METRICS
 from harness.analysis.turn.disturbance import Selection
 from harness.analysis.turn.metrics import transcript_text
 from harness.analysis.words.transcript import NORMALISER_VERSION, Score
+from harness.domain.suite import Clock
 from harness.domain.timeline import Stage
-from harness.domain.trial import FailedTrial, Health
+from harness.domain.trial import FailedTrial, Health, Trial
 from harness.report.details import diff_of
 from harness.report.format import Cell, Unit, cell, count, milliseconds, missing, percent
 from harness.report.inputs import RunData
@@ -280,6 +281,22 @@ def _livekit(summary: RunSummary) -> PlainTable | None:
     )
 
 
+def _virtual_time(trials: Iterable[Trial | FailedTrial]) -> FactTable:
+    found = [trial.health for trial in trials if trial.health is not None]
+    worst = max((each.lateness_max_ns for each in found), default=0)
+    return FactTable(
+        title="The virtual clock",
+        rows=(
+            ("audio frames", count(sum(each.frames for each in found))),
+            ("frame lateness, worst", milliseconds(worst)),
+            ("frames over 20 ms late", count(sum(each.late_frames for each in found))),
+        ),
+        note="It stands still while anything works and jumps when all is idle: no stall of the "
+        "machine can be in these figures, and none is looked for. A frame is late where the "
+        "agent's own code waited without giving way.",
+    )
+
+
 def _machine_time(selections: Iterable[Selection]) -> FactTable:
     trials = [trial for each in selections for trial in each.everything]
     found: list[Health] = [trial.health for trial in trials if trial.health is not None]
@@ -315,7 +332,9 @@ def _machine_time(selections: Iterable[Selection]) -> FactTable:
 def trust(data: RunData, selections: Mapping[str, Selection]) -> tuple[PlainTable | FactTable, ...]:
     """Return the trust panel's tables."""
     summary = data.summary
-    tables: list[PlainTable | FactTable] = [_with_and_without(summary)]
+    virtual = data.suite.clock is Clock.VIRTUAL
+    # Nothing disturbs a virtual clock, so there is nothing to leave out.
+    tables: list[PlainTable | FactTable] = [] if virtual else [_with_and_without(summary)]
     livekit = _livekit(summary)
     if livekit is not None:
         tables.append(livekit)
@@ -323,7 +342,7 @@ def trust(data: RunData, selections: Mapping[str, Selection]) -> tuple[PlainTabl
     endpoints = endpoints_table(selections, emulated)
     caches = caches_table(selections, data.suite)
     tables += [each for each in (endpoints, caches) if each is not None]
-    tables.append(_machine_time(selections.values()))
+    tables.append(_virtual_time(data.trials) if virtual else _machine_time(selections.values()))
     if data.self_error is not None:
         tables.append(data.self_error)
     else:

@@ -108,6 +108,7 @@ def settings(data: RunData) -> tuple[FactTable, ...]:
             "repeats",
             "warmups",
             "concurrency",
+            "clock",
             "frame_ms",
             "trailing",
             "wer_limit",

@@ -9,7 +9,15 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.report.carried import carried_rows
-from harness.report.format import DASH, Cell, CellState, milliseconds, percent
+from harness.report.format import (
+    DASH,
+    VIRTUAL_CLOCK,
+    VIRTUAL_NOTE,
+    Cell,
+    CellState,
+    milliseconds,
+    percent,
+)
 from harness.report.trial_view import Bar, BarKind
 from harness.report.view import ComparisonView, PlainTable, ReportView, VerdictKind
 
@@ -84,6 +92,11 @@ def name_text(view: ReportView, index: int) -> Text:
     return text
 
 
+def clock_mark() -> Text:
+    """Return what every output of a run on the virtual clock begins with."""
+    return Text.assemble((VIRTUAL_CLOCK, EMULATED), " ", (VIRTUAL_NOTE, "yellow"))
+
+
 def answer(view: ReportView) -> RenderableType:
     """Return the answer in words, with what is emulated and the cautions."""
     parts: list[RenderableType] = []
@@ -91,6 +104,8 @@ def answer(view: ReportView) -> RenderableType:
         parts.append(
             Text.assemble(("EMULATED", EMULATED), " ", printable(view.emulated, style="yellow"))
         )
+    if view.virtual:
+        parts.append(clock_mark())
     if view.verdict is not None:
         parts.append(
             Text.assemble(

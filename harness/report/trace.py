@@ -6,6 +6,7 @@ Format: "Trace Event Format", JSON object form; instants and durations in micros
 import json
 from typing import Any
 
+from harness.report.format import VIRTUAL_CLOCK
 from harness.report.trial_view import TrialView, TurnView
 from harness.report.view import ReportView
 
@@ -123,6 +124,7 @@ def render_trace(view: ReportView, trial: TrialView) -> str:
     events: list[dict[str, Any]] = []
     candidate = view.candidates[trial.candidate].name
     emulated = " EMULATED" if trial.emulated else ""
+    emulated += f" {VIRTUAL_CLOCK}" if view.virtual else ""
     for number, turn in enumerate(trial.turns):
         process = number + 1
         sheet = _Sheet(process, _earliest(turn))
@@ -146,6 +148,7 @@ def render_trace(view: ReportView, trial: TrialView) -> str:
                 "utterance": trial.utterance,
                 "status": trial.status.value,
                 "emulated": trial.emulated,
+                "clock": view.clock,
             },
             "traceEvents": events,
         },

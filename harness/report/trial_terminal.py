@@ -6,7 +6,13 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.report.format import milliseconds
-from harness.report.terminal import KIND_SIGNS, STAGE_STYLES, name_text, printable
+from harness.report.terminal import (
+    KIND_SIGNS,
+    STAGE_STYLES,
+    clock_mark,
+    name_text,
+    printable,
+)
 from harness.report.trial_view import BarKind, RequestView, TrialView, TurnView
 from harness.report.view import ReportView
 
@@ -92,6 +98,8 @@ def show_trial(view: ReportView, trial: TrialView, *, width: int = 40) -> Render
     )
     head.append(trial.status.value, style="dim")
     parts: list[RenderableType] = [head]
+    if view.virtual:
+        parts.insert(0, clock_mark())
     if trial.note or trial.failure:
         parts.append(printable(" · ".join(filter(None, (trial.failure, trial.note))), "red"))
     for number, turn in enumerate(trial.turns):

@@ -320,6 +320,7 @@ class ReportView:
         answer: the finding in one sentence.
         support: sentences that carry it.
         emulated: what is emulated, in a sentence; empty where nothing is.
+        virtual: what the virtual clock leaves out, in a sentence; empty on the real one.
         verdict: where the run was gated.
         cautions: serious first.
         candidates: in the suite's order.
@@ -382,6 +383,12 @@ class ReportView:
     matrix: PlainTable | None = None
     pairs: tuple[ComparisonView, ...] = ()
     pair_notes: tuple[str, ...] = ()
+    virtual: str = ""
+
+    @property
+    def clock(self) -> str:
+        """The clock's name, as records have it."""
+        return "virtual" if self.virtual else "real"
 
     @property
     def throughout(self) -> bool:

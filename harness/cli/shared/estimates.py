@@ -7,7 +7,7 @@ from typing import Any, TextIO
 
 from harness.cli.shared.progress import clock_text
 from harness.domain.plan import PlanEstimate
-from harness.domain.suite import Via
+from harness.domain.suite import Clock, Via
 from harness.store.runs.plans import RunPlan
 
 __all__ = ["print_estimate"]
@@ -28,6 +28,8 @@ def print_estimate(
         return
     suite = plan.suite
     where = "via the gateway (EMULATED)" if suite.via is Via.GATEWAY else "live"
+    if suite.clock is Clock.VIRTUAL:
+        where += ", on the virtual clock"
     trials = f"{expected.trials} trials ({expected.measured} measured)"
     length = f"about {clock_text(expected.seconds)} minutes at concurrency {suite.concurrency}"
     lines = [

@@ -11,10 +11,11 @@ from harness.cli.shared.console import make_console, safe
 from harness.cli.shared.decisions import Decided
 from harness.cli.shared.json_values import as_json
 from harness.cli.shared.measured import measured_run
+from harness.domain.suite import Clock
 from harness.errors import ConfigurationError
 from harness.report.comparisons import comparison_answer, comparison_notes, comparison_views
 from harness.report.format import percent
-from harness.report.terminal import comparison_table, plain_table
+from harness.report.terminal import clock_mark, comparison_table, plain_table
 from harness.report.view import PlainTable
 from harness.store.runs.run import find_run, open_run
 
@@ -28,6 +29,7 @@ def compare(options: argparse.Namespace) -> int:
     runs = [
         measured_run(open_run(find_run(each, reports=Path(options.out)))) for each in options.runs
     ]
+    clock = runs[0].suite.clock
     if len(runs) == 2:
         if options.by is not None:
             raise ConfigurationError("compare: --by is for one run; two are compared by candidate")
@@ -41,6 +43,7 @@ def compare(options: argparse.Namespace) -> int:
         if options.json:
             document = {
                 **as_json(found),
+                "clock": clock.value,
                 "standings": as_json(decided.standings),
                 "objectives": as_json(decided.contenders),
                 "correct_turns": as_json(decided.correct),
@@ -49,9 +52,10 @@ def compare(options: argparse.Namespace) -> int:
             print(json.dumps(document, ensure_ascii=False, indent=1))
             return 0
     elif options.json:
-        print(json.dumps(as_json(found), ensure_ascii=False, indent=1))
+        document = {**as_json(found), "clock": clock.value}
+        print(json.dumps(document, ensure_ascii=False, indent=1))
         return 0
-    _print(found)
+    _print(found, clock)
     out = make_console()
     for table in tables:
         out.print()
@@ -59,7 +63,7 @@ def compare(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print(found: Comparison) -> None:
+def _print(found: Comparison, clock: Clock) -> None:
     out = make_console()
     if found.emulated:
         out.print(
@@ -68,6 +72,8 @@ def _print(found: Comparison) -> None:
                 " profiles are compared, not models: nothing here says which real model is better",
             )
         )
+    if clock is Clock.VIRTUAL:
+        out.print(clock_mark())
     answer, _ = comparison_answer(found)
     out.print()
     out.print(safe(answer, "bold"))

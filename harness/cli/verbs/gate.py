@@ -19,6 +19,7 @@ from harness.errors import ConfigurationError
 from harness.report.format import DASH, Unit, quantity
 from harness.report.junit import render_junit
 from harness.report.markdown import render_markdown
+from harness.report.terminal import clock_mark
 from harness.report.verdicts import verdict_view
 from harness.store.runs.baselines import read_baseline, write_baseline
 from harness.store.runs.run import find_run, open_run
@@ -37,11 +38,17 @@ def gate(options: argparse.Namespace) -> int:
     code = exit_code(verdict, allow_inconclusive=options.allow_inconclusive)
     shown = "json" if options.json else options.format
     if shown == "text":
+        if view.virtual:
+            make_console().print(clock_mark())
         print_verdict(view, verdict)
         make_console().print(Text(f"report  {path}"), soft_wrap=True)
         return code
     if shown == "json":
-        document = {**gate_document(verdict, code), "report": str(path)}
+        document = {
+            **gate_document(verdict, code),
+            "clock": run.plan.suite.clock.value,
+            "report": str(path),
+        }
         text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
     elif shown == "markdown":
         text = render_markdown(view)

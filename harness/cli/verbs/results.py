@@ -11,11 +11,13 @@ from harness.analysis.turn.metrics import Missing, transcript_text
 from harness.cli.shared.console import make_console, safe
 from harness.cli.shared.outputs import write_html, write_text
 from harness.cli.shared.run_view import report_view, view_of
+from harness.domain.suite import Clock
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
 from harness.report.export import render_json
 from harness.report.format import DASH, milliseconds
 from harness.report.markdown import render_markdown
+from harness.report.terminal import clock_mark
 from harness.report.trace import render_trace
 from harness.report.trial_terminal import show_trial
 from harness.store.runs.encode import encode_trial
@@ -95,6 +97,8 @@ def show(options: argparse.Namespace) -> int:
         if options.json:
             print(json.dumps([json.loads(encode_trial(each)) for each in trials], indent=1))
         else:
+            if run.plan.suite.clock is Clock.VIRTUAL:
+                make_console().print(clock_mark())
             _list(trials)
         return 0
     stored = {trial.key.id: trial for trial in trials}

@@ -563,6 +563,7 @@ def _report(writer: RunWriter, options: argparse.Namespace, outcome: Outcome | N
             "run": str(writer.run.path),
             "report": None if report is None else str(report),
             "emulated": writer.run.plan.emulated,
+            "clock": writer.run.plan.suite.clock.value,
             "planned": len(writer.run.plan.keys),
         }
         if outcome is not None:
