@@ -27,7 +27,8 @@ from harness.analysis.statistics.distributions import beta_quantile
 from harness.analysis.statistics.estimate import Sample, Unsupported, estimate_rate
 from harness.analysis.statistics.gate_rule import ALPHA, Ruling, Verdict, combine, rule
 from harness.analysis.statistics.sequential import gate_alpha, look_sizes
-from harness.domain.suite import Budget, BudgetKind, Candidate, Suite
+from harness.domain.candidate import Candidate
+from harness.domain.suite import Budget, BudgetKind, Suite
 from harness.gateway.profiles.distributions import Constant, Distribution
 from harness.gateway.profiles.profiles import PROFILES
 from harness.store.datasets.selection import select_utterances

@@ -20,11 +20,12 @@ from typing import Any
 
 from harness.clock import Clock, MonotonicClock
 from harness.domain.boot import Boot, Bootable, Tell
+from harness.domain.costs import estimate, trial_cost
 from harness.domain.driver import Performer, PlayableUtterance, ReplyAudio
-from harness.domain.plan import estimate, trial_cost
+from harness.domain.request import Failure, FailureKind
 from harness.domain.suite import Driver, Suite
 from harness.domain.timeline import Stage
-from harness.domain.trial import FailedTrial, Failure, FailureKind, Trial, TrialKey
+from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.errors import ConfigurationError, HarnessError
 
 __all__ = ["End", "Outcome", "Progress", "Sink", "run_suite", "trial_deadline_s"]

@@ -5,27 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.domain.candidate import Candidate, StageSettings
 from harness.domain.driver import PlayableUtterance, ReplyAudio
-from harness.domain.suite import (
-    Candidate,
-    DatasetChoice,
-    Limits,
-    StageSettings,
-    Suite,
-)
+from harness.domain.reply import PlayoutSegment, Reply
+from harness.domain.request import Cause, Failure, FailureKind, Request
+from harness.domain.suite import DatasetChoice, Limits, Suite
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import (
-    Cause,
-    FailedTrial,
-    Failure,
-    FailureKind,
-    PlayoutSegment,
-    Reply,
-    Request,
-    Trial,
-    TrialKey,
-    Turn,
-)
+from harness.domain.trial import FailedTrial, Trial, TrialKey, Turn
 from harness.domain.utterance import Utterance
 
 MS = 1_000_000

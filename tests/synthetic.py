@@ -10,27 +10,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from harness.clock import Work
-from harness.domain.suite import Candidate, DatasetChoice, StageSettings, Suite
-from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import (
+from harness.domain.candidate import Candidate, StageSettings
+from harness.domain.reply import PlayoutSegment, Reply
+from harness.domain.request import (
     Arrival,
     Cause,
-    FailedTrial,
     Failure,
     FailureKind,
-    Health,
-    PlayoutSegment,
-    Reply,
     Request,
-    Stall,
     Transcript,
     TranscriptKind,
-    Trial,
-    TrialKey,
-    Turn,
     Wait,
     WaitCause,
 )
+from harness.domain.suite import DatasetChoice, Suite
+from harness.domain.timeline import Mark, Stage
+from harness.domain.trial import FailedTrial, Health, Stall, Trial, TrialKey, Turn
 from harness.domain.utterance import Utterance
 
 __all__ = [

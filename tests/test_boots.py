@@ -13,8 +13,9 @@ from harness.analysis.summary.validity import cautions
 from harness.analysis.turn.disturbance import disturbance, select
 from harness.domain.boot import Boot, Tell
 from harness.domain.plan import make_plan
+from harness.domain.request import FailureKind
 from harness.domain.timeline import Stage
-from harness.domain.trial import FailedTrial, FailureKind, Trial, TrialKey
+from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.errors import InvariantError
 from harness.runner import End, Outcome, run_suite
 from harness.store.runs.decode import decode_boot

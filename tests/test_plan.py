@@ -7,18 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.domain.candidate import Candidate, StageSettings
 from harness.domain.condition import Condition
-from harness.domain.plan import estimate, make_plan, model_name, trial_cost
-from harness.domain.suite import (
-    Candidate,
-    Driver,
-    Limits,
-    Price,
-    StageSettings,
-    Suite,
-    Timeouts,
-    Via,
-)
+from harness.domain.costs import estimate, model_name, trial_cost
+from harness.domain.plan import make_plan
+from harness.domain.suite import Driver, Limits, Price, Suite, Timeouts, Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import TrialKey
 from harness.errors import ConfigurationError

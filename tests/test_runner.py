@@ -10,9 +10,10 @@ import pytest
 
 from harness.domain.driver import ReplyAudio
 from harness.domain.plan import make_plan
+from harness.domain.request import FailureKind
 from harness.domain.suite import Driver, Limits, Price, Suite, Timeouts
 from harness.domain.timeline import Stage
-from harness.domain.trial import FailedTrial, FailureKind, Trial, TrialKey
+from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.errors import ConfigurationError, InvariantError, ProviderError
 from harness.runner import End, Outcome, Progress, run_suite, trial_deadline_s
 from tests.scripted_performer import ScriptedPerformer, failed_of, playable, suite_of, trial_of

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from harness.domain.barge_in import Expects
-from harness.domain.suite import Candidate
+from harness.domain.candidate import Candidate
 from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.domain.utterance import Utterance
 

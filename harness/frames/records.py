@@ -5,17 +5,19 @@ from functools import cached_property
 from typing import Any
 
 from harness.analysis.statistics.estimate import Statistic, TimedOut, Unsupported
+from harness.analysis.summary.figures import CandidateSummary
 from harness.analysis.summary.samples import Row, make_rows
-from harness.analysis.summary.summary import CandidateSummary, emulated_stages, summarise
+from harness.analysis.summary.summary import emulated_stages, summarise
 from harness.analysis.summary.words import WordRate
 from harness.analysis.turn.attribution import Waterfall, waterfall
 from harness.analysis.turn.definitions import EVENTS, METRICS
 from harness.analysis.turn.disturbance import select
-from harness.analysis.turn.metrics import late_transcript, marks_of, transcript_text
+from harness.analysis.turn.reading import late_transcript, marks_of, transcript_text
 from harness.collector import collector_off
+from harness.domain.request import Request
 from harness.domain.suite import Driver
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import FailedTrial, Request, Trial, Turn
+from harness.domain.trial import FailedTrial, Trial, Turn
 from harness.frames.columns import TableName
 from harness.report.details import failure_of, request_bounds, status_of, tags_of, trial_tags
 from harness.report.export import metric_column

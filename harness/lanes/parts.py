@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.domain.candidate import Candidate
 from harness.domain.driver import Performer
-from harness.domain.suite import Candidate, Driver, Suite, Via
+from harness.domain.suite import Driver, Suite, Via
 from harness.gateway.process import start_gateway
 from harness.lanes.agent_environment import agent_environment, exported
 from harness.lanes.manifest import Gateway, gateway_config

@@ -13,10 +13,12 @@ from typing import Any
 
 from harness.clock import MonotonicClock
 from harness.domain.boot import Boot, Tell
+from harness.domain.candidate import Candidate
 from harness.domain.driver import PlayableUtterance, ReplyAudio
-from harness.domain.suite import Candidate, Suite
+from harness.domain.request import Failure, FailureKind
+from harness.domain.suite import Suite
 from harness.domain.timeline import Stage
-from harness.domain.trial import FailedTrial, Failure, FailureKind, Trial, TrialKey
+from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.errors import ConfigurationError, HarnessError
 from harness.gateway.engines.worker import Worker, WorkerDied
 from harness.lanes.job import LaneJob, pack_values, unpack_values

@@ -21,10 +21,11 @@ from typing import Any
 from aiohttp import web
 
 from harness.domain.boot import Boot
+from harness.domain.candidate import Candidate
 from harness.domain.driver import PlayableUtterance, ReplyAudio
-from harness.domain.suite import Candidate
+from harness.domain.request import Failure, FailureKind
 from harness.domain.timeline import Stage
-from harness.domain.trial import FailedTrial, Failure, FailureKind, Trial, TrialKey
+from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.gateway.calls.context import Trial as GatewayTrial
 from harness.gateway.engines.remembered import RememberedWorker
 from harness.gateway.engines.worker import BlockingWorker

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from harness.domain.suite import SessionOptions, StageSettings, Via
+from harness.domain.candidate import StageSettings
+from harness.domain.suite import SessionOptions, Via
 from harness.errors import ConfigurationError
 
 __all__ = ["Place"]

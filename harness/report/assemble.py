@@ -2,17 +2,18 @@
 
 from collections.abc import Collection
 
+from harness.analysis.compare.changes import Comparison
 from harness.analysis.compare.comparable import MeasuredRun
-from harness.analysis.compare.comparison import Comparison, compare_within
+from harness.analysis.compare.comparison import compare_within
 from harness.analysis.compare.grid import GridComparison, compare_grid
 from harness.analysis.statistics.estimate import Estimate, Statistic, TimedOut
+from harness.analysis.summary.figures import CandidateSummary, RunSummary
 from harness.analysis.summary.samples import make_rows
-from harness.analysis.summary.summary import CandidateSummary, RunSummary
 from harness.analysis.summary.words import word_rate
 from harness.analysis.turn.attribution import Waterfall, waterfall
 from harness.analysis.turn.definitions import EVENTS, METRICS
 from harness.analysis.turn.disturbance import select
-from harness.analysis.turn.metrics import FINALS_ONLY
+from harness.analysis.turn.formulas import FINALS_ONLY
 from harness.collector import collector_off
 from harness.domain.suite import Clock, Driver, Via
 from harness.domain.timeline import Stage

@@ -11,8 +11,9 @@ from harness.analysis.summary.breakdown import (
     by_language,
     by_route,
 )
+from harness.analysis.summary.figures import RunSummary
 from harness.analysis.summary.samples import Row
-from harness.analysis.summary.summary import RunSummary, is_emulated
+from harness.analysis.summary.summary import is_emulated
 from harness.analysis.turn.definitions import METRICS
 from harness.domain.condition import describe_condition
 from harness.domain.suite import Suite

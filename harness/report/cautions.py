@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from harness.analysis.summary.validity import Caution
+from harness.analysis.summary.caution import Caution
 from harness.report.view import CautionView
 
 __all__ = ["caution_views"]

@@ -3,12 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from harness.analysis.compare.comparison import (
-    Comparison,
-    MetricChange,
-    PairComparison,
-    RateFinding,
-)
+from harness.analysis.compare.changes import Comparison, MetricChange, PairComparison, RateFinding
 from harness.analysis.statistics.estimate import Unsupported
 from harness.analysis.statistics.paired import Change, RateChange
 from harness.analysis.turn.definitions import METRICS

@@ -8,10 +8,11 @@ from harness.analysis.summary.samples import Row
 from harness.analysis.summary.summary import REPORTED
 from harness.analysis.turn.attribution import Waterfall, waterfall
 from harness.analysis.turn.disturbance import Selection, disturbance
-from harness.analysis.turn.metrics import marks_of, transcript_text
+from harness.analysis.turn.reading import marks_of, transcript_text
 from harness.analysis.words.transcript import align
+from harness.domain.request import Request
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import FailedTrial, Request, Trial, TrialKey, Turn
+from harness.domain.trial import FailedTrial, Trial, TrialKey, Turn
 from harness.domain.utterance import Utterance
 from harness.report.format import count, milliseconds
 from harness.report.inputs import RunData

@@ -3,12 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from harness.analysis.compare.comparison import (
-    Comparison,
-    MetricChange,
-    PairComparison,
-    RateFinding,
-)
+from harness.analysis.compare.changes import Comparison, MetricChange, PairComparison, RateFinding
 from harness.analysis.statistics.estimate import Estimate, Statistic, TimedOut, Unsupported
 from harness.analysis.statistics.paired import Change, RateChange
 from harness.analysis.turn.definitions import EVENTS, METRICS

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from harness.analysis.compare.comparison import MetricChange, PairComparison
+from harness.analysis.compare.changes import MetricChange, PairComparison
 from harness.analysis.compare.grid import GridComparison
 from harness.analysis.compare.sides import By
 from harness.analysis.statistics.estimate import Estimate, Unsupported
-from harness.analysis.summary.summary import RunSummary
+from harness.analysis.summary.figures import RunSummary
 from harness.analysis.turn.definitions import METRICS
 from harness.report.findings import evidence, seen_text, typical_of, with_proviso
 from harness.report.format import Cell, Unit, cell, count, missing

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.analysis.compare.comparison import Comparison
-from harness.analysis.summary.summary import RunSummary
-from harness.analysis.summary.validity import Caution
+from harness.analysis.compare.changes import Comparison
+from harness.analysis.summary.caution import Caution
+from harness.analysis.summary.figures import RunSummary
 from harness.domain.suite import Suite
 from harness.domain.trial import FailedTrial, Trial
 from harness.domain.utterance import Utterance

@@ -10,7 +10,7 @@ from harness.analysis.summary.intelligibility import (
     intelligibility,
     spoken_text,
 )
-from harness.analysis.turn.metrics import Missing
+from harness.analysis.turn.measurement import Missing
 from harness.domain.trial import FailedTrial, Trial
 from harness.report.format import Cell, Unit, cell, count, in_characters, missing
 from harness.report.view import PlainTable

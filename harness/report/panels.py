@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from harness.analysis.summary.figures import CandidateSummary, RunSummary
 from harness.analysis.summary.samples import Row
-from harness.analysis.summary.summary import CandidateSummary, RunSummary, is_emulated
+from harness.analysis.summary.summary import is_emulated
 from harness.analysis.turn.definitions import METRICS
 from harness.analysis.turn.disturbance import Selection
-from harness.analysis.turn.metrics import transcript_text
+from harness.analysis.turn.reading import transcript_text
 from harness.analysis.words.transcript import NORMALISER_VERSION, Score
 from harness.domain.suite import Clock
 from harness.domain.timeline import Stage

@@ -7,12 +7,12 @@ from harness.analysis.compare.standings import contenders, leading_latency
 from harness.analysis.statistics.estimate import Estimate
 from harness.analysis.statistics.pareto import pareto
 from harness.analysis.statistics.quantile import quantile_index
+from harness.analysis.summary.figures import CandidateSummary, MetricSummary, RunSummary
 from harness.analysis.summary.samples import Row
-from harness.analysis.summary.summary import CandidateSummary, MetricSummary, RunSummary
 from harness.analysis.turn.attribution import Waterfall
 from harness.analysis.turn.definitions import EVENTS, METRICS
 from harness.analysis.turn.disturbance import Selection
-from harness.analysis.turn.metrics import FINALS_ONLY
+from harness.analysis.turn.formulas import FINALS_ONLY
 from harness.domain.trial import FailedTrial, Trial
 from harness.report.decisions import standing_text
 from harness.report.details import bars_of

@@ -7,9 +7,10 @@ from harness.analysis.summary.costs import cost_of
 from harness.analysis.summary.samples import Row
 from harness.analysis.turn.disturbance import Selection
 from harness.analysis.turn.usage import audio_seconds_of, tokens_of
+from harness.domain.request import Attempt, Connection, Request
 from harness.domain.suite import Suite
 from harness.domain.timeline import Stage
-from harness.domain.trial import Attempt, Connection, Request, Trial
+from harness.domain.trial import Trial
 from harness.report.format import Cell, count, milliseconds, percent
 from harness.report.trial_view import ProviderFact
 from harness.report.view import PlainTable

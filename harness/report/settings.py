@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any
 
-from harness.analysis.summary.summary import CandidateSummary
+from harness.analysis.summary.figures import CandidateSummary
 from harness.analysis.turn.definitions import METRICS
 from harness.domain.barge_in import describe_barge_in
+from harness.domain.candidate import StageSettings
 from harness.domain.condition import describe_condition
-from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
 from harness.report.format import count
 from harness.report.inputs import RunData

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from harness.analysis.gate.verdict import GateVerdict, JudgedBudget
+from harness.analysis.gate.judged import GateVerdict, JudgedBudget
 from harness.analysis.statistics.gate_rule import Verdict
 from harness.analysis.summary.selferror import SelfError
 from harness.analysis.turn.definitions import METRICS

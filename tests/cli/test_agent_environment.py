@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from harness.domain.suite import Candidate, StageSettings, Suite
+from harness.domain.candidate import Candidate, StageSettings
+from harness.domain.suite import Suite
 from harness.lanes.agent_environment import agent_environment
 from harness.lanes.manifest import Gateway
 from harness.lanes.parts import performers_for

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from harness.analysis.turn.definitions import definition_digests
+from harness.domain.candidate import Candidate, StageSettings
 from harness.domain.plan import make_plan
-from harness.domain.suite import Candidate, Driver, StageSettings, Suite
+from harness.domain.suite import Driver, Suite
 from harness.store.runs.plans import DatasetSummary, RunPlan
 from harness.store.runs.writer import create_run
 from tests.cli.test_decide import asked, stored

@@ -7,17 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.domain.barge_in import BargeIn, Expects, assign_recordings, describe_barge_in
+from harness.domain.candidate import Candidate, InterruptionSettings, StageSettings
 from harness.domain.plan import make_plan
-from harness.domain.suite import (
-    Candidate,
-    DatasetChoice,
-    Driver,
-    InterruptionSettings,
-    SessionOptions,
-    StageSettings,
-    Suite,
-    TurnDetection,
-)
+from harness.domain.suite import DatasetChoice, Driver, SessionOptions, Suite, TurnDetection
 from harness.errors import ConfigurationError
 
 FLOOR = BargeIn(name="wants", path="interruptions", expect=Expects.INTERRUPTS, after_s=(1.0, 2.0))

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
+from harness.domain.request import Cause, Request
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import Cause, Request, Turn
+from harness.domain.trial import Turn
 
 
 def _request(

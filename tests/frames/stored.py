@@ -5,9 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness.domain.request import Connection
 from harness.domain.suite import Price, Via
 from harness.domain.timeline import Stage
-from harness.domain.trial import Connection, FailedTrial, Stall, Trial
+from harness.domain.trial import FailedTrial, Stall, Trial
 from harness.store.runs.plans import RunPlan
 from harness.store.runs.run import Run, open_run
 from harness.store.runs.writer import create_run

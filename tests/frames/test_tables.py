@@ -16,9 +16,9 @@ from harness.analysis.summary.summary import summarise
 from harness.analysis.turn.attribution import Waterfall, waterfall
 from harness.analysis.turn.definitions import EVENTS, METRICS
 from harness.cli.shared.run_view import view_of
+from harness.domain.request import FailureKind
 from harness.domain.suite import Via
 from harness.domain.timeline import Mark
-from harness.domain.trial import FailureKind
 from harness.errors import ConfigurationError
 from harness.frames.columns import TABLES, TableName
 from harness.frames.records import Records

@@ -7,15 +7,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from harness.domain.candidate import StageSettings
 from harness.domain.driver import PlayableUtterance
-from harness.domain.suite import (
-    DatasetChoice,
-    SessionOptions,
-    StageSettings,
-    Suite,
-    Timeouts,
-    Via,
-)
+from harness.domain.suite import DatasetChoice, SessionOptions, Suite, Timeouts, Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.gateway.calls.config import GatewayConfig

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from harness.domain.suite import Candidate, StageSettings
+from harness.domain.candidate import Candidate, StageSettings
+from harness.domain.request import FailureKind as K
 from harness.domain.timeline import Stage
-from harness.domain.trial import FailureKind as K
 from harness.gateway.profiles.faults import FaultKind as F
 from tests.pipeline.crooked import Manner
 

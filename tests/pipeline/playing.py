@@ -7,16 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.analysis.turn.attribution import Waterfall, unattributed_ns, waterfall
+from harness.domain.candidate import Candidate, StageSettings
 from harness.domain.driver import PlayableUtterance
-from harness.domain.suite import (
-    Candidate,
-    DatasetChoice,
-    SessionOptions,
-    StageSettings,
-    Suite,
-    Timeouts,
-    Via,
-)
+from harness.domain.suite import DatasetChoice, SessionOptions, Suite, Timeouts, Via
 from harness.domain.timeline import Mark
 from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.pipeline.drivers.performer import Base

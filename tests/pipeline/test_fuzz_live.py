@@ -19,18 +19,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from harness.analysis.turn.attribution import waterfall
+from harness.domain.candidate import Candidate, StageSettings
 from harness.domain.driver import PlayableUtterance, ReplyAudio
-from harness.domain.suite import (
-    Candidate,
-    DatasetChoice,
-    SessionOptions,
-    StageSettings,
-    Suite,
-    Timeouts,
-    Via,
-)
+from harness.domain.request import FailureKind, Request, TranscriptKind
+from harness.domain.suite import DatasetChoice, SessionOptions, Suite, Timeouts, Via
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import FailedTrial, FailureKind, Request, TranscriptKind, Trial, TrialKey
+from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.domain.utterance import Utterance
 from harness.pipeline.drivers.performer import Base
 from harness.pipeline.drivers.session import SessionPerformer

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.domain.suite import StageSettings
+from harness.domain.candidate import StageSettings
 from harness.domain.timeline import Stage
 from tests.pipeline.damage import Act, Close, Said
 from tests.pipeline.mutations import strictly

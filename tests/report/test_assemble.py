@@ -8,11 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.analysis.summary.caution import RunFacts
 from harness.analysis.summary.summary import summarise
-from harness.analysis.summary.validity import RunFacts, cautions
+from harness.analysis.summary.validity import cautions
+from harness.domain.request import FailureKind
 from harness.domain.suite import Via
 from harness.domain.timeline import Stage
-from harness.domain.trial import FailedTrial, FailureKind, Trial
+from harness.domain.trial import FailedTrial, Trial
 from harness.report.assemble import build_view
 from harness.report.charts import draw_charts
 from harness.report.format import Cell, CellState

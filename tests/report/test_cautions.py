@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.summary.validity import Caution
+from harness.analysis.summary.caution import Caution
 from harness.report.cautions import caution_views
 
 

@@ -6,7 +6,8 @@ from itertools import product
 import pytest
 
 from harness.analysis.summary.summary import summarise
-from harness.domain.suite import Candidate, StageSettings, Via
+from harness.domain.candidate import Candidate, StageSettings
+from harness.domain.suite import Via
 from harness.domain.timeline import Mark
 from harness.domain.trial import Trial
 from harness.report.assemble import build_view

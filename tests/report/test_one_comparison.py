@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from harness.analysis.compare.changes import Comparison
 from harness.analysis.compare.comparable import MeasuredRun
-from harness.analysis.compare.comparison import MOST_PAIRS, Comparison, compare_within
+from harness.analysis.compare.comparison import MOST_PAIRS, compare_within
 from harness.analysis.statistics.paired import Change, RateChange
 from harness.analysis.summary.summary import summarise
 from harness.analysis.turn.definitions import EVENTS

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 from harness.analysis.summary.samples import make_rows
 from harness.analysis.turn.disturbance import select
-from harness.domain.suite import Price, StageSettings
+from harness.domain.candidate import StageSettings
+from harness.domain.request import Attempt, Connection, Failure, FailureKind, Request
+from harness.domain.suite import Price
 from harness.domain.timeline import Stage
-from harness.domain.trial import Attempt, Connection, Failure, FailureKind, Request, Trial
+from harness.domain.trial import Trial
 from harness.report.format import Cell
 from harness.report.providers import (
     caches_table,

@@ -16,34 +16,41 @@ EMULATED sides show that the harness finds a planted difference; they make no mo
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 from statistics import median
 from types import MappingProxyType
-from typing import Literal, TypeVar
+from typing import TypeVar
 
+from harness.analysis.compare.changes import (
+    Comparison,
+    Finding,
+    MetricChange,
+    PairComparison,
+    RateFinding,
+)
 from harness.analysis.compare.comparable import MeasuredRun, changed_metrics, differences
+from harness.analysis.compare.rates import correct_change, event_change, failure_change, word_change
 from harness.analysis.compare.sides import (
     BY,
     By,
     Side,
-    compare_sides,
     is_correct,
     main_rows,
-    overlap_events,
     recording_in,
     setting_of,
     side_of_candidates,
     side_of_run,
     wholes_of,
-    word_events,
 )
 from harness.analysis.statistics.estimate import Estimate, TimedOut, Unsupported
 from harness.analysis.statistics.paired import Change, RateChange, compare, holm
-from harness.analysis.summary.words import WORD_RATES, WordRate
+from harness.analysis.summary.words import WORD_RATES
 from harness.analysis.turn.definitions import EVENTS, METRICS
-from harness.analysis.turn.metrics import FINALS_ONLY, Measurement
-from harness.domain.suite import Candidate, Via
+from harness.analysis.turn.formulas import FINALS_ONLY
+from harness.analysis.turn.measurement import Measurement
+from harness.domain.candidate import Candidate
+from harness.domain.suite import Via
 from harness.errors import ConfigurationError
 
 __all__ = [
@@ -52,10 +59,6 @@ __all__ = [
     "LEVEL",
     "MOST_PAIRS",
     "By",
-    "Comparison",
-    "MetricChange",
-    "PairComparison",
-    "RateFinding",
     "compare_all",
     "compare_runs",
     "compare_within",
@@ -63,13 +66,10 @@ __all__ = [
     "sides_within",
 ]
 
-Finding = Literal["faster", "slower", "no detectable difference", "not comparable"]
 
 LEVEL = 0.05
 SHARES = (0.5, 0.95)
 MOST_PAIRS = 12
-# The latency that a right transcript is worth having for, by driver.
-CORRECT = ("response", "stt_finalize")
 
 DEFAULT_METRICS: tuple[str, ...] = (
     "response",
@@ -86,100 +86,6 @@ DEFAULT_METRICS: tuple[str, ...] = (
     "agent_cpu",
     "interruption",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MetricChange:
-    """One percentile of one metric, candidate against reference.
-
-    Attributes:
-        metric: its id.
-        share: 0.5 for the typical change, else the percentile.
-        change: with intervals, in the metric's unit; of a metric where more is better, of its
-            reciprocal (time per token), so that a ratio above 1 is slower everywhere.
-        p: corrected over the comparison.
-        finding: what may be said at the 5 % level.
-        emulated: a gateway profile stood behind either side: no model wins.
-        reciprocal: the change is that of the reciprocal.
-        points: of the typical change: for each recording that both sides performed, the difference
-            of their medians over repeats, in the metric's unit; answered trials alone.
-    """
-
-    metric: str
-    share: float
-    change: Change | Unsupported
-    p: float | None
-    finding: Finding
-    emulated: bool
-    reciprocal: bool = False
-    points: tuple[tuple[str, float], ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RateFinding:
-    """A rate (word errors, failures), candidate against reference.
-
-    Attributes:
-        rate: "wer", "tts_wer" (where a recogniser heard the replies of both), "failures", or
-            one of ``EVENTS`` (where something was said over the replies of both).
-        change: with interval.
-        p: corrected over the comparison.
-        finding: "faster" reads "fewer" and "slower" reads "more".
-        emulated: as :class:`MetricChange`.
-    """
-
-    rate: str
-    change: RateChange | Unsupported
-    p: float | None
-    finding: Finding
-    emulated: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PairComparison:
-    """One side against another.
-
-    Attributes:
-        candidate, reference: the names of the sides.
-        trials: how many of each.
-        metrics: typical change and tail of each metric that both have.
-        rates: word errors and failures.
-        correct: the response (the stage driver: the finalize) over correct turns only: no failure,
-            WER within the suite's limit, every slot heard; paired where both sides have a correct
-            turn of the recording; None where correctness is unknown.
-        correct_turns: how many of each side.
-        refused: metrics that cannot be compared, with the reason.
-    """
-
-    candidate: str
-    reference: str
-    trials: tuple[int, int]
-    metrics: tuple[MetricChange, ...]
-    rates: tuple[RateFinding, ...]
-    correct: MetricChange | None
-    correct_turns: tuple[int, int]
-    refused: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """All pairs of one comparison.
-
-    Attributes:
-        by: what the sides are.
-        pairs: in the suite's order.
-        left_out: candidates without a partner that differs in nothing else, with the reason.
-        emulated: whether any side is EMULATED.
-        confidence: of the intervals.
-        family: how many p-values were corrected together.
-    """
-
-    by: str
-    pairs: tuple[PairComparison, ...]
-    left_out: tuple[str, ...]
-    emulated: bool
-    confidence: float
-    family: int
 
 
 def compare_within(
@@ -460,17 +366,17 @@ def _pair(
         found
         for kind in WORD_RATES
         if kind not in refused
-        and (found := _word_change(kind, candidate, reference, confidence)) is not None
+        and (found := word_change(kind, candidate, reference, confidence)) is not None
     ]
     if "response" not in half:
-        rates.append(_failure_change(candidate, reference, confidence))
+        rates.append(failure_change(candidate, reference, confidence))
     rates += [
         found
         for event in EVENTS
         if event not in refused
-        and (found := _event_change(event, candidate, reference, confidence)) is not None
+        and (found := event_change(event, candidate, reference, confidence)) is not None
     ]
-    correct, turns = _correct_change(candidate, reference, refused, confidence)
+    correct, turns = correct_change(candidate, reference, refused, confidence)
     return PairComparison(
         candidate=candidate.name,
         reference=reference.name,
@@ -490,75 +396,3 @@ def _points(metric_id: str, candidate: Side, reference: Side) -> tuple[tuple[str
         if stratum in theirs:
             gaps.setdefault(recording_in(stratum), []).append(value - theirs[stratum])
     return tuple((name, median(gaps[name])) for name in sorted(gaps))
-
-
-def _word_change(
-    kind: WordRate, candidate: Side, reference: Side, confidence: float
-) -> RateFinding | None:
-    if not word_events(candidate, kind)[0] or not word_events(reference, kind)[0]:
-        return None
-    return RateFinding(
-        rate=kind,
-        change=compare_sides(candidate, reference, kind, confidence=confidence),
-        p=None,
-        finding="not comparable",
-        emulated=candidate.emulated[kind] or reference.emulated[kind],
-    )
-
-
-def _event_change(
-    event: str, candidate: Side, reference: Side, confidence: float
-) -> RateFinding | None:
-    if not overlap_events(candidate, event)[0] or not overlap_events(reference, event)[0]:
-        return None
-    return RateFinding(
-        rate=event,
-        change=compare_sides(candidate, reference, event, confidence=confidence),
-        p=None,
-        finding="not comparable",
-        emulated=candidate.emulated[event] or reference.emulated[event],
-    )
-
-
-def _failure_change(candidate: Side, reference: Side, confidence: float) -> RateFinding:
-    return RateFinding(
-        rate="failures",
-        change=compare_sides(candidate, reference, None, confidence=confidence),
-        p=None,
-        finding="not comparable",
-        emulated=candidate.emulated["response"] or reference.emulated["response"],
-    )
-
-
-def _correct_change(
-    candidate: Side, reference: Side, refused: Mapping[str, str], confidence: float
-) -> tuple[MetricChange | None, tuple[int, int]]:
-    def right(side: Side) -> int:
-        return sum(is_correct(row, side.wer_limit) is True for row in side.rows)
-
-    turns = right(candidate), right(reference)
-    limit = candidate.wer_limit
-    metric_id = next(
-        (each for each in CORRECT if candidate.sample(each).n and reference.sample(each).n), None
-    )
-    if metric_id is None or metric_id in refused or "wer" in refused:
-        return None, turns
-    mine = candidate.sample(metric_id, lambda row: is_correct(row, limit) is True)
-    theirs = reference.sample(metric_id, lambda row: is_correct(row, limit) is True)
-    if mine.n == 0 or theirs.n == 0:
-        return None, turns
-    change = MetricChange(
-        metric=metric_id,
-        share=0.5,
-        change=compare(
-            mine,
-            theirs,
-            share=0.5,
-            confidence=confidence,
-            wholes=wholes_of(candidate, reference),
-        ),
-        p=None,
-        finding="not comparable",
-        emulated=candidate.emulated[metric_id] or reference.emulated[metric_id],
-    )
-    return change, turns

@@ -9,13 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 
+from harness.analysis.compare.changes import Comparison, PairComparison
 from harness.analysis.compare.comparable import MeasuredRun
-from harness.analysis.compare.comparison import (
-    Comparison,
-    PairComparison,
-    compare_all,
-    sides_within,
-)
+from harness.analysis.compare.comparison import compare_all, sides_within
 from harness.analysis.compare.sides import By, setting_of
 from harness.domain.suite import Suite, Via
 from harness.errors import ConfigurationError

@@ -14,9 +14,10 @@ from harness.analysis.summary.summary import emulated_stages, is_emulated
 from harness.analysis.summary.words import WORD_RATES, WordRate
 from harness.analysis.turn.definitions import METRICS
 from harness.analysis.turn.disturbance import select
-from harness.analysis.turn.metrics import transcript_text
+from harness.analysis.turn.reading import transcript_text
 from harness.analysis.words.transcript import NoTranscript, Score, slot_recall
-from harness.domain.suite import CACHES, Candidate, StageSettings, Suite
+from harness.domain.candidate import CACHES, Candidate, StageSettings
+from harness.domain.suite import Suite
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
 

@@ -8,8 +8,9 @@ from harness.analysis.statistics.estimate import Estimate, Statistic, Unsupporte
 from harness.analysis.statistics.gate_rule import ALPHA
 from harness.analysis.statistics.pareto import Contender, Standing, pareto
 from harness.analysis.statistics.plan import TrialPlan, plan_trials
+from harness.analysis.summary.figures import CandidateSummary, RunSummary
 from harness.analysis.summary.samples import cluster_of, pace_of
-from harness.analysis.summary.summary import CandidateSummary, RunSummary, statistics_of
+from harness.analysis.summary.summary import statistics_of
 from harness.analysis.summary.words import WORD_RATES
 from harness.analysis.turn.definitions import METRICS
 from harness.errors import ConfigurationError

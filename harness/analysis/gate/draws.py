@@ -23,7 +23,7 @@ from harness.analysis.summary.interruptions import event_of, is_event
 from harness.analysis.summary.samples import Row, cluster_of
 from harness.analysis.summary.words import word_rate
 from harness.analysis.turn.definitions import METRICS
-from harness.analysis.turn.metrics import Measurement
+from harness.analysis.turn.measurement import Measurement
 from harness.domain.trial import FailedTrial
 
 __all__ = ["DrawPairs", "draw_pairs", "drawn_evidence"]

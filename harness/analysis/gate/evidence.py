@@ -33,7 +33,8 @@ from harness.analysis.statistics.exchange import Blocks
 from harness.analysis.statistics.gate_rule import ALPHA, Evidence, Limit
 from harness.analysis.statistics.paired import POWER, RateChange, detectable_rate
 from harness.analysis.statistics.quantile import estimate_quantile, quantile
-from harness.analysis.statistics.shift import Scale, shift_of
+from harness.analysis.statistics.shift import Scale
+from harness.analysis.statistics.shifting import shift_of
 
 __all__ = [
     "FEWEST_RUNS",

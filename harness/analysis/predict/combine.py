@@ -23,8 +23,10 @@ from harness.analysis.predict.composition import (
 from harness.analysis.statistics.estimate import Sample
 from harness.analysis.summary.samples import Row, cluster_of, sample_of
 from harness.analysis.turn.attribution import Waterfall, waterfall
-from harness.analysis.turn.metrics import MILLISECOND, marks_of
-from harness.domain.suite import Candidate, Driver, StageSettings
+from harness.analysis.turn.measurement import MILLISECOND
+from harness.analysis.turn.reading import marks_of
+from harness.domain.candidate import Candidate, StageSettings
+from harness.domain.suite import Driver
 from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError

@@ -9,17 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from harness.analysis.statistics.estimate import Sample
+from harness.analysis.summary.figures import Statistics
 from harness.analysis.summary.samples import Row, cluster_of
-from harness.analysis.summary.summary import Statistics, statistics_of_sample
-from harness.analysis.turn.metrics import (
-    MILLISECOND,
-    Measurement,
-    Missing,
-    marks_of,
-    transcript_text,
-)
+from harness.analysis.summary.summary import statistics_of_sample
+from harness.analysis.turn.measurement import MILLISECOND, Measurement, Missing
+from harness.analysis.turn.reading import marks_of, transcript_text
+from harness.domain.request import Cause, Request, TranscriptKind, WaitCause
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import Cause, Request, TranscriptKind, Trial, Turn, WaitCause
+from harness.domain.trial import Trial, Turn
 
 __all__ = [
     "NOTHING_TO_START_ON",

@@ -36,7 +36,8 @@ from harness.analysis.statistics.distributions import normal_quantile
 from harness.analysis.statistics.estimate import Estimate, Sample, Statistic, TimedOut, Unsupported
 from harness.analysis.statistics.exchange import Blocks, swap_tail
 from harness.analysis.statistics.quantile import quantile
-from harness.analysis.statistics.shift import Shift, shift_of
+from harness.analysis.statistics.shift import Shift
+from harness.analysis.statistics.shifting import shift_of
 
 __all__ = [
     "POWER",

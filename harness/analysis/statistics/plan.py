@@ -28,7 +28,7 @@ from harness.analysis.statistics.estimate import Sample, Unsupported
 from harness.analysis.statistics.gate_rule import ALPHA
 from harness.analysis.statistics.paired import POWER
 from harness.analysis.statistics.quantile import quantile, trials_needed
-from harness.analysis.statistics.shift import shift_of
+from harness.analysis.statistics.shifting import shift_of
 
 __all__ = ["TrialPlan", "detectable_with", "plan_trials"]
 

@@ -15,7 +15,7 @@ from harness.analysis.statistics.quantile import quantile
 from harness.analysis.summary.selferror import MarkError, TruthRow, join_truth
 from harness.analysis.turn.attribution import Waterfall, unattributed_ns, waterfall
 from harness.analysis.turn.disturbance import disturbance
-from harness.analysis.turn.metrics import MILLISECOND
+from harness.analysis.turn.measurement import MILLISECOND
 from harness.domain.suite import Driver
 from harness.domain.timeline import Mark
 from harness.domain.trial import Trial

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from harness.analysis.statistics.estimate import Statistic, estimate_rate
+from harness.analysis.summary.figures import Statistics
 from harness.analysis.summary.samples import Row, cluster_of
-from harness.analysis.summary.summary import Statistics, statistics_of
+from harness.analysis.summary.summary import statistics_of
 from harness.analysis.summary.words import WordErrors, word_errors
 from harness.analysis.turn.definitions import METRICS
 from harness.domain.condition import condition_label
+from harness.domain.request import Request
 from harness.domain.timeline import Stage
-from harness.domain.trial import FailedTrial, Request
+from harness.domain.trial import FailedTrial
 
 __all__ = [
     "BREAKDOWN_METRICS",

@@ -10,10 +10,11 @@ from types import MappingProxyType
 
 from harness.analysis.summary.samples import Row
 from harness.analysis.turn.usage import Tokens, audio_seconds_of, tokens_of
+from harness.domain.candidate import Candidate
 from harness.domain.providers import PROVIDERS
-from harness.domain.suite import Candidate, Price
+from harness.domain.request import Request
+from harness.domain.suite import Price
 from harness.domain.timeline import Stage
-from harness.domain.trial import Request
 
 __all__ = ["Cost", "cost_of", "price_of"]
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from harness.analysis.statistics.estimate import Statistic
 from harness.analysis.summary.samples import cluster_of
-from harness.analysis.turn.metrics import Missing
+from harness.analysis.turn.measurement import Missing
 from harness.analysis.words.transcript import NoTranscript, Score, Unit, pooled_rate, score
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial, Turn

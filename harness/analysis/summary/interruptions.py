@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from harness.analysis.statistics.estimate import Estimate, Unsupported, estimate_rate
 from harness.analysis.summary.samples import Row, cluster_of
 from harness.analysis.turn.definitions import EVENTS
-from harness.analysis.turn.metrics import Measurement
+from harness.analysis.turn.measurement import Measurement
 
 __all__ = ["event_of", "event_rate", "is_event"]
 

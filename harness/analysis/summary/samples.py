@@ -17,14 +17,9 @@ from functools import lru_cache
 
 from harness.analysis.statistics.estimate import Estimate, Sample, Statistic, TimedOut, Unsupported
 from harness.analysis.turn.definitions import METRICS, OVER_THE_REPLY
-from harness.analysis.turn.metrics import (
-    Measurement,
-    Missing,
-    measure_all,
-    measure_turn,
-    spoken_score,
-    word_score,
-)
+from harness.analysis.turn.measurement import Measurement, Missing
+from harness.analysis.turn.metrics import measure_all, measure_turn
+from harness.analysis.turn.reading import spoken_score, word_score
 from harness.analysis.words.transcript import NoTranscript, Score
 from harness.domain.suite import Driver
 from harness.domain.timeline import Stage

@@ -20,9 +20,11 @@ import numpy as np
 from harness.analysis.statistics.quantile import quantile
 from harness.analysis.turn.attribution import Waterfall, waterfall
 from harness.analysis.turn.disturbance import disturbance
-from harness.analysis.turn.metrics import MILLISECOND, marks_of
+from harness.analysis.turn.measurement import MILLISECOND
+from harness.analysis.turn.reading import marks_of
+from harness.domain.request import Request
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import Request, Trial, Turn
+from harness.domain.trial import Trial, Turn
 
 __all__ = ["MarkError", "SelfError", "TruthRow", "join_truth", "self_errors"]
 

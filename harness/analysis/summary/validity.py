@@ -1,91 +1,25 @@
 """Whether a run can be believed: cautions, each with advice."""
 
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from statistics import median
-from types import MappingProxyType
 
 import numpy as np
 
 from harness.analysis.statistics.quantile import quantile, trials_needed
+from harness.analysis.summary.caution import Caution, RunFacts
+from harness.analysis.summary.drift import drift
 from harness.analysis.summary.samples import make_rows
-from harness.analysis.turn.definitions import METRICS
 from harness.analysis.turn.disturbance import Disturbance, Selection, disturbance, select
-from harness.analysis.turn.metrics import (
-    FINALS_ONLY,
-    MILLISECOND,
-    Measurement,
-    finals_only,
-    word_score,
-)
+from harness.analysis.turn.formulas import FINALS_ONLY
+from harness.analysis.turn.measurement import MILLISECOND, Measurement
+from harness.analysis.turn.reading import finals_only, word_score
 from harness.analysis.words.transcript import NoTranscript, Score
-from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial
 from harness.domain.utterance import Utterance
 
-__all__ = [
-    "LATENESS_LIMIT_NS",
-    "Caution",
-    "Disturbance",
-    "RunFacts",
-    "Selection",
-    "cautions",
-    "disturbance",
-    "select",
-]
+__all__ = ["LATENESS_LIMIT_NS", "Disturbance", "Selection", "cautions", "disturbance", "select"]
 
 LATENESS_LIMIT_NS = 5 * MILLISECOND
 DISTURBED_SHARE = 0.2
-DRIFT_Z = 3.3
-DRIFT_RATIO = 1.1
-DRIFT_TRIALS = 10
-
-EMPTY: Mapping[str, frozenset[Stage]] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caution:
-    """A finding about a run's validity, with advice.
-
-    Attributes:
-        code: stable, for programs.
-        text: what was found.
-        advice: what to do about it.
-        candidate: the candidate concerned; None for the whole run.
-    """
-
-    code: str
-    text: str
-    advice: str
-    candidate: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFacts:
-    """What a run's environment says that no trial can tell.
-
-    Attributes:
-        emulated: for each candidate the stages that ran through the gateway.
-        git_dirty: the work tree had changes; None where there is no repository.
-        other_machine: what differs from the machine of the run compared against; "" for nothing.
-        synthetic: the recordings were made by speech synthesis.
-        skipped: a line for each recording that was left out because it cannot be played.
-        ended_early: candidates that were given up, with the reason.
-        wer_limit: the WER up to which a turn counts as correct.
-        warm: connections were meant to be warm.
-        caches: how each candidate's LLM meets prompt caches, by the candidate's name.
-    """
-
-    emulated: Mapping[str, frozenset[Stage]] = field(default_factory=lambda: EMPTY)
-    git_dirty: bool | None = None
-    other_machine: str = ""
-    synthetic: bool = False
-    skipped: tuple[str, ...] = ()
-    ended_early: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    wer_limit: float = 0.2
-    warm: bool = True
-    caches: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 def cautions(
@@ -305,7 +239,7 @@ def _of_candidate(
         )
     if not virtual:
         # Trials on a virtual clock know nothing of each other.
-        found.extend(_drift(name, good, utterances))
+        found.extend(drift(name, good, utterances))
     return found
 
 
@@ -352,53 +286,3 @@ def _of_speech(
             )
         )
     return found
-
-
-_DRIFTING = ("response", "stt_finalize", "llm_ttft", "tts_first_byte")
-
-
-def _drift(name: str, good: Sequence[Trial], utterances: Mapping[str, Utterance]) -> list[Caution]:
-    """Compare the first half of the run with the second by rank (Mann and Whitney, 1947)."""
-    for metric_id in _DRIFTING:
-        values = []
-        for trial in sorted(good, key=lambda each: each.started_ns):
-            if trial.key.utterance not in utterances:
-                continue
-            found = make_rows((trial,), utterances)[0].found[metric_id]
-            if isinstance(found, Measurement):
-                values.append(found.value)
-        half = len(values) // 2
-        if half < DRIFT_TRIALS:
-            continue
-        before, after = values[:half], values[half:]
-        first, second = median(before), median(after)
-        ratio = second / first if first > 0 and second > 0 else 1.0
-        if abs(_rank_z(before, after)) > DRIFT_Z and max(ratio, 1 / ratio) > DRIFT_RATIO:
-            slower = "slower" if ratio > 1 else "faster"
-            title = METRICS[metric_id].title
-            return [
-                Caution(
-                    code="drift",
-                    text=f"{name}: {title} grew {slower} during the run, from a median of "
-                    f"{first:.0f} ms in its first half to {second:.0f} ms",
-                    advice="find what changed (load, rate limits, caches) or run again",
-                    candidate=name,
-                )
-            ]
-    return []
-
-
-def _rank_z(before: Sequence[float], after: Sequence[float]) -> float:
-    """Return the rank-sum statistic in standard deviations, ties given their mean rank."""
-    values = np.asarray([*before, *after], dtype=np.float64)
-    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks = (last - (counts - 1) / 2.0)[index]
-    m, n = len(before), len(after)
-    total = m + n
-    ties = float((counts.astype(np.float64) ** 3 - counts).sum())
-    variance = m * n / 12.0 * (total + 1 - ties / (total * (total - 1)))
-    if variance <= 0:
-        return 0.0
-    mean = m * (total + 1) / 2.0
-    return (float(ranks[:m].sum()) - mean) / math.sqrt(variance)

@@ -9,7 +9,7 @@ import numpy as np
 from harness.analysis.statistics.estimate import Estimate, Unsupported
 from harness.analysis.summary.samples import Row, cluster_of
 from harness.analysis.turn.definitions import EVENTS
-from harness.analysis.turn.metrics import Missing
+from harness.analysis.turn.measurement import Missing
 from harness.analysis.words.transcript import (
     NORMALISER_VERSION,
     NoTranscript,

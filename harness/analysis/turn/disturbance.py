@@ -14,9 +14,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.analysis.turn.critical_path import critical_path
-from harness.analysis.turn.metrics import MILLISECOND, Missing
+from harness.analysis.turn.measurement import MILLISECOND, Missing
+from harness.domain.request import Cause
 from harness.domain.timeline import Mark
-from harness.domain.trial import Cause, FailedTrial, Stall, Trial, Turn
+from harness.domain.trial import FailedTrial, Stall, Trial, Turn
 
 __all__ = ["STALL_LIMIT_NS", "Disturbance", "Selection", "disturbance", "select"]
 

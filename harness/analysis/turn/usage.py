@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from harness.analysis.turn.metrics import usage_of
-from harness.domain.trial import Request
+from harness.analysis.turn.formulas import usage_of
+from harness.domain.request import Request
 
 __all__ = ["Tokens", "audio_seconds_of", "cached_tokens", "tokens_of"]
 

@@ -13,7 +13,8 @@ from harness.analysis.compare.standings import (
 )
 from harness.analysis.predict.combine import Composition, composition_checks
 from harness.analysis.statistics.pareto import Contender, Standing, pareto
-from harness.analysis.summary.summary import RunSummary, summarise
+from harness.analysis.summary.figures import RunSummary
+from harness.analysis.summary.summary import summarise
 from harness.domain.suite import Driver, Via
 from harness.errors import ConfigurationError
 from harness.report.decisions import composition_table, pareto_table

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TextIO
 
 from harness.cli.shared.progress import clock_text
-from harness.domain.plan import PlanEstimate
+from harness.domain.costs import PlanEstimate
 from harness.domain.suite import Clock, Via
 from harness.store.runs.plans import RunPlan
 

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.analysis.summary.intelligibility import HeardReply, spoken_text
-from harness.analysis.turn.metrics import Missing, transcript_text
+from harness.analysis.turn.measurement import Missing
+from harness.analysis.turn.reading import transcript_text
+from harness.domain.candidate import Candidate, StageSettings
 from harness.domain.driver import PlayableUtterance, ReplyAudio
 from harness.domain.plan import make_plan
-from harness.domain.suite import Candidate, Driver, Limits, StageSettings, Suite, Via
-from harness.domain.trial import FailedTrial, FailureKind, Trial
+from harness.domain.request import FailureKind
+from harness.domain.suite import Driver, Limits, Suite, Via
+from harness.domain.trial import FailedTrial, Trial
 from harness.domain.utterance import Utterance
 from harness.errors import ConfigurationError
 from harness.lanes.manifest import Gateway

@@ -16,16 +16,9 @@ from typing import Any
 
 from harness.analysis.summary.accuracy import AccuracyRow, Promise, accuracy
 from harness.cli.shared.console import make_console
+from harness.domain.candidate import Candidate, StageSettings
 from harness.domain.driver import PlayableUtterance
-from harness.domain.suite import (
-    Candidate,
-    DatasetChoice,
-    Driver,
-    StageSettings,
-    Suite,
-    Timeouts,
-    Via,
-)
+from harness.domain.suite import DatasetChoice, Driver, Suite, Timeouts, Via
 from harness.domain.trial import FailedTrial, Stall, Trial, TrialKey
 from harness.lanes.manifest import Gateway, write_gateway_manifest
 from harness.report.format import DASH, count, milliseconds, percent

@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.analysis.compare.comparison import By, Comparison, compare_within
+from harness.analysis.compare.changes import Comparison
+from harness.analysis.compare.comparison import By, compare_within
+from harness.analysis.summary.caution import RunFacts
+from harness.analysis.summary.figures import RunSummary
 from harness.analysis.summary.selferror import join_truth, self_errors
-from harness.analysis.summary.summary import RunSummary, emulated_stages, summarise
-from harness.analysis.summary.validity import RunFacts, cautions
+from harness.analysis.summary.summary import emulated_stages, summarise
+from harness.analysis.summary.validity import cautions
 from harness.cli.shared.measured import measured_run
 from harness.collector import collector_off
 from harness.domain.suite import Via

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from harness.analysis.gate.verdict import limit_of
 from harness.analysis.turn.definitions import METRICS
-from harness.domain.suite import Candidate, Clock, Driver, Suite, Via
+from harness.domain.candidate import Candidate
+from harness.domain.suite import Clock, Driver, Suite, Via
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from harness.gateway.profiles.files import read_profiles

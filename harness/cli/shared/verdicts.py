@@ -8,7 +8,8 @@ from typing import Any
 from rich.text import Text
 
 from harness.analysis.gate.baseline import Baseline
-from harness.analysis.gate.verdict import GateVerdict, judge
+from harness.analysis.gate.judged import GateVerdict
+from harness.analysis.gate.verdict import judge
 from harness.analysis.statistics.gate_rule import Verdict
 from harness.cli.shared.console import make_console, safe
 from harness.cli.shared.json_values import as_json

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from rich.text import Text
 
-from harness.analysis.compare.comparison import Comparison, compare_runs, compare_within
+from harness.analysis.compare.changes import Comparison
+from harness.analysis.compare.comparison import compare_runs, compare_within
 from harness.cli.shared.console import make_console, safe
 from harness.cli.shared.decisions import Decided
 from harness.cli.shared.json_values import as_json

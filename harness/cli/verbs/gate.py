@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.text import Text
 
 from harness.analysis.gate.baseline import Baseline, build_baseline
-from harness.analysis.gate.verdict import exit_code
+from harness.analysis.gate.judged import exit_code
 from harness.analysis.turn.definitions import METRICS
 from harness.cli.shared.console import make_console, safe
 from harness.cli.shared.json_values import as_json

@@ -10,8 +10,9 @@ from harness.cli.shared.console import make_console
 from harness.cli.shared.hearing import hear_missing, recogniser_suite
 from harness.cli.shared.json_values import as_json
 from harness.cli.shared.suite_options import known_profiles
+from harness.domain.candidate import StageSettings
 from harness.domain.providers import PROVIDERS
-from harness.domain.suite import StageSettings, Suite, Via
+from harness.domain.suite import Suite, Via
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from harness.report.intelligibility import intelligibility_scores, intelligibility_table

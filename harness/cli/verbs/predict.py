@@ -16,7 +16,8 @@ from harness.analysis.summary.samples import Row, sample_of
 from harness.cli.shared.console import make_console
 from harness.cli.shared.json_values import as_json
 from harness.cli.shared.measured import measured_run
-from harness.domain.suite import Candidate, Driver, StageSettings, TurnDetection, Via
+from harness.domain.candidate import Candidate, StageSettings
+from harness.domain.suite import Driver, TurnDetection, Via
 from harness.domain.trial import Trial
 from harness.errors import ConfigurationError
 from harness.report.decisions import composition_table, whatif_table

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from harness.analysis.turn.attribution import waterfall
 from harness.analysis.turn.disturbance import disturbance
-from harness.analysis.turn.metrics import Missing, transcript_text
+from harness.analysis.turn.measurement import Missing
+from harness.analysis.turn.reading import transcript_text
 from harness.cli.shared.console import make_console, safe
 from harness.cli.shared.outputs import write_html, write_text
 from harness.cli.shared.run_view import report_view, view_of

@@ -20,8 +20,9 @@ from harness.cli.shared.looks import LOOKS, looks_of, plan_looks
 from harness.cli.shared.measured import DEFINITIONS
 from harness.cli.shared.progress import ProgressLine
 from harness.cli.shared.suite_options import find_suite, override, with_hashes
+from harness.domain.costs import PlanEstimate, estimate, trial_cost
 from harness.domain.driver import PlayableUtterance
-from harness.domain.plan import PlanEstimate, estimate, make_plan, trial_cost
+from harness.domain.plan import make_plan
 from harness.domain.suite import Clock, Driver, Suite, Via
 from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.errors import ConfigurationError
@@ -540,7 +541,7 @@ def _report(writer: RunWriter, options: argparse.Namespace, outcome: Outcome | N
     _hear_again(writer.run, outcome)
     verdict, code = None, 0
     if _gated(options) or looks_of(writer.run.plan):
-        from harness.analysis.gate.verdict import exit_code
+        from harness.analysis.gate.judged import exit_code
         from harness.cli.shared.verdicts import (
             gate_document,
             judge_run,

@@ -8,18 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from harness.domain.reply import PlayoutSegment
+from harness.domain.request import Idle, Request, Transcript, TranscriptKind, Wait, WaitCause
 from harness.domain.suite import SessionOptions, TurnDetection
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import (
-    Idle,
-    PlayoutSegment,
-    Request,
-    Transcript,
-    TranscriptKind,
-    Turn,
-    Wait,
-    WaitCause,
-)
+from harness.domain.trial import Turn
 from harness.pipeline.drivers.overlap import drop_what_followed, overlap_marks, overlap_of
 from harness.pipeline.line.sink import PlayoutClock
 from harness.pipeline.recording.recording import Recorder, Stamp

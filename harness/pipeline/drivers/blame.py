@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Final
 
+from harness.domain.request import Failure, FailureKind, Request
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import Failure, FailureKind, Request, Turn
+from harness.domain.trial import Turn
 from harness.pipeline.line.reply_check import reply_fault
 from harness.pipeline.recording.recording import Recorder
 from harness.pipeline.transport.failures import failure_of

@@ -16,9 +16,10 @@ from livekit import rtc
 from livekit.agents import APIConnectOptions, llm
 
 from harness.domain.boot import SCALE_TO_ZERO, Boot, Tell
-from harness.domain.suite import Candidate, StageSettings
+from harness.domain.candidate import Candidate, StageSettings
+from harness.domain.request import WaitCause
 from harness.domain.timeline import Stage
-from harness.domain.trial import FailedTrial, Trial, WaitCause
+from harness.domain.trial import FailedTrial, Trial
 from harness.pipeline.drivers.clients import Clients
 from harness.pipeline.drivers.closing import close_within
 from harness.pipeline.recording.recording import CURRENT_RECORDER, Recorder

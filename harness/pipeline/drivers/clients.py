@@ -6,7 +6,8 @@ from typing import Any
 
 from livekit.agents import APIConnectOptions, llm, stt, tts
 
-from harness.domain.suite import Candidate, Suite
+from harness.domain.candidate import Candidate
+from harness.domain.suite import Suite
 from harness.domain.timeline import Stage
 from harness.pipeline.drivers.closing import close_within
 from harness.pipeline.place import Place

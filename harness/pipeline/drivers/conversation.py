@@ -6,9 +6,9 @@ from typing import Any
 from livekit.agents import voice
 
 from harness.domain.driver import PlayableBargeIn
+from harness.domain.request import Failure, FailureKind
 from harness.domain.suite import Suite, TurnDetection
 from harness.domain.timeline import Stage
-from harness.domain.trial import Failure, FailureKind
 from harness.pipeline.drivers.blame import no_transcript, silence_failure
 from harness.pipeline.drivers.overlap import speak_over
 from harness.pipeline.drivers.performance import Performance

@@ -17,9 +17,9 @@ from typing import Any, Final
 import aiohttp
 from livekit.agents import NOT_GIVEN, inference, voice
 
-from harness.domain.suite import InterruptionSettings, StageSettings
+from harness.domain.candidate import InterruptionSettings, StageSettings
+from harness.domain.request import Arrival, Cause, Failure, FailureKind, Request
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import Arrival, Cause, Failure, FailureKind, Request
 from harness.pipeline.place import Place
 from harness.pipeline.providers.livekit_inference import account
 from harness.pipeline.recording.recording import Exchange, Message, Recorder, Sent, Stamp, stamp

@@ -7,8 +7,9 @@ schedule: when each of its samples is due is known, whatever the machine does in
 from collections.abc import Callable
 
 from harness.domain.driver import PlayableBargeIn
+from harness.domain.reply import Overlap
+from harness.domain.request import Request
 from harness.domain.timeline import Mark
-from harness.domain.trial import Overlap, Request
 from harness.pipeline.drivers.interruption import judge_requests
 from harness.pipeline.line.sink import PlayoutClock
 from harness.pipeline.line.source import PIPELINE_RATE, PacedInput

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from harness.domain.candidate import Candidate
 from harness.domain.driver import PlayableBargeIn, PlayableUtterance
-from harness.domain.suite import Candidate, Suite
+from harness.domain.suite import Suite
 from harness.domain.timeline import Stage
 from harness.domain.trial import TrialKey
 from harness.pipeline.drivers.assembly import Schedule

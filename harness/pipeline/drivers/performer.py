@@ -10,10 +10,12 @@ from typing import Any
 from livekit.agents import utils
 
 from harness.domain.boot import Boot, Tell
+from harness.domain.candidate import Candidate, StageSettings
 from harness.domain.driver import PlayableUtterance, ReplyAudio
-from harness.domain.suite import Candidate, StageSettings, Suite
+from harness.domain.request import Failure
+from harness.domain.suite import Suite
 from harness.domain.timeline import Stage
-from harness.domain.trial import FailedTrial, Failure, Trial, TrialKey, Turn
+from harness.domain.trial import FailedTrial, Trial, TrialKey, Turn
 from harness.pacing import Pacer
 from harness.pipeline.drivers.assembly import assemble
 from harness.pipeline.drivers.blame import audio_failure, primary_failure

@@ -12,9 +12,10 @@ from typing import Any
 
 from livekit.agents import llm, stt, tts, voice
 
-from harness.domain.suite import Candidate
+from harness.domain.candidate import Candidate
+from harness.domain.request import Failure, FailureKind
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import Failure, FailureKind, Turn
+from harness.domain.trial import Turn
 from harness.loops.accounting import Owner, accounts, owned_by
 from harness.pipeline.drivers.blame import DROPPED
 from harness.pipeline.drivers.clients import Clients

@@ -14,10 +14,10 @@ from typing import Any
 from livekit import rtc
 from livekit.agents import APIError, llm, stt
 
+from harness.domain.candidate import Candidate
 from harness.domain.driver import PlayableUtterance
-from harness.domain.suite import Candidate
+from harness.domain.request import Failure, FailureKind
 from harness.domain.timeline import Stage
-from harness.domain.trial import Failure, FailureKind
 from harness.pipeline.drivers.blame import no_transcript
 from harness.pipeline.drivers.clients import connect_options
 from harness.pipeline.drivers.closing import close_within

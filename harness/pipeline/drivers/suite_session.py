@@ -6,13 +6,8 @@ from livekit.agents import NOT_GIVEN, llm, voice
 from livekit.agents.inference import VAD, TurnDetector
 from livekit.agents.voice.agent_session import SessionConnectOptions
 
-from harness.domain.suite import (
-    Candidate,
-    InterruptionSettings,
-    SessionOptions,
-    Suite,
-    TurnDetection,
-)
+from harness.domain.candidate import Candidate, InterruptionSettings
+from harness.domain.suite import SessionOptions, Suite, TurnDetection
 from harness.pipeline.drivers.clients import connect_options
 
 __all__ = ["suite_session"]

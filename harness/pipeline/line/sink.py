@@ -13,7 +13,7 @@ import numpy as np
 from livekit import rtc
 from livekit.agents.voice import io
 
-from harness.domain.trial import PlayoutSegment, Reply
+from harness.domain.reply import PlayoutSegment, Reply
 from harness.pipeline.recording.recording import Stamp, stamp
 
 __all__ = ["SILENCE_FLOOR_DBFS", "PlayoutClock", "leading_silence"]

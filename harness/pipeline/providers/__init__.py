@@ -7,8 +7,8 @@ found by its name; what it offers stands in its file in ``harness.domain.provide
 from importlib import import_module
 from typing import Any
 
+from harness.domain.candidate import StageSettings
 from harness.domain.providers import PROVIDERS
-from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from harness.pipeline.place import Place

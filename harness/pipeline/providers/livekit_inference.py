@@ -15,8 +15,8 @@ from livekit.agents import NOT_GIVEN, APIConnectOptions, inference, llm, stt, tt
 from livekit.agents.inference._utils import DEFAULT_INFERENCE_URL, STAGING_INFERENCE_URL
 from livekit.agents.tts._provider_format import sentence_tokenizer
 
+from harness.domain.candidate import StageSettings
 from harness.domain.providers import PROVIDERS
-from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from harness.pipeline.place import Place

@@ -5,9 +5,9 @@ from urllib.parse import urlsplit
 
 from livekit.agents import llm, stt, tts
 
+from harness.domain.candidate import StageSettings
 from harness.domain.providers import PROVIDERS
 from harness.domain.providers.openadapter import over_rest
-from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
 from harness.pipeline.place import Place
 from harness.pipeline.providers.openai import compatible_llm, compatible_stt, compatible_tts

@@ -10,9 +10,9 @@ from livekit.agents.inference import VAD
 from livekit.plugins import openai
 from openai._models import FinalRequestOptions
 
+from harness.domain.candidate import StageSettings
 from harness.domain.providers import PROVIDERS
 from harness.domain.providers.openai import is_local
-from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
 from harness.pipeline.place import Place
 from harness.pipeline.probes.clients import stamped_detector

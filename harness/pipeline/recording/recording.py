@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from harness.clock import Work, read_work
 from harness.domain.barge_in import Expects
 from harness.domain.driver import PlayableBargeIn
+from harness.domain.request import Wait
 from harness.domain.timeline import Stage
-from harness.domain.trial import Wait
 from harness.pipeline.recording.observer import SttRecorder
 
 __all__ = [

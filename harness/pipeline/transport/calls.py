@@ -7,16 +7,8 @@ import re
 from collections.abc import Callable
 
 from harness.clock import Work
+from harness.domain.request import Arrival, Attempt, Cause, Connection, Failure, Request, Wait
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import (
-    Arrival,
-    Attempt,
-    Cause,
-    Connection,
-    Failure,
-    Request,
-    Wait,
-)
 from harness.pipeline.recording.recording import Call, Exchange, Recorder, Stamp
 from harness.pipeline.transport.bodies import ChatBody, SpeechBody, read_chat, read_speech
 from harness.pipeline.transport.exchanges import (

@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from harness.domain.request import Attempt, Connection, Failure, Wait, WaitCause
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import Attempt, Connection, Failure, Wait, WaitCause
 from harness.pipeline.recording.recording import Call, Exchange, Problem, Stamp
 from harness.pipeline.transport.routes import route_of
 from harness.pipeline.transport.socket_reading import sent_at, socket_connection

@@ -13,8 +13,8 @@ import httpx2
 from aiohttp.http_exceptions import BadHttpMessage
 from livekit.agents import APIConnectionError, APIError, APIStatusError, APITimeoutError
 
+from harness.domain.request import Failure, FailureKind
 from harness.domain.timeline import Stage
-from harness.domain.trial import Failure, FailureKind
 from harness.errors import ProviderError
 from harness.pipeline.recording.recording import Exchange
 from harness.pipeline.transport.bodies import SPEKO_SPEECH, ChatBody, SpeechBody

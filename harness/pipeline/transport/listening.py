@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from harness.domain.timeline import Stage
-from harness.domain.trial import (
+from harness.domain.request import (
     Attempt,
     Cause,
     Connection,
@@ -14,6 +13,7 @@ from harness.domain.trial import (
     Wait,
     WaitCause,
 )
+from harness.domain.timeline import Stage
 from harness.pipeline.recording.recording import Exchange, Recorder, Stamp
 from harness.pipeline.transport.exchanges import source_of
 from harness.pipeline.transport.failures import failure_of

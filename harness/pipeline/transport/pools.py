@@ -13,8 +13,8 @@ from typing import Any
 
 from livekit.agents import utils
 
+from harness.domain.request import Wait, WaitCause
 from harness.domain.timeline import Stage
-from harness.domain.trial import Wait, WaitCause
 from harness.pipeline.recording.recording import CURRENT_CALL, CURRENT_RECORDER
 
 __all__ = ["let_all_connect", "note_queueing"]

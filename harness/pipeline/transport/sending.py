@@ -12,7 +12,7 @@ from typing import Final
 
 from livekit import rtc
 
-from harness.domain.trial import Wait, WaitCause
+from harness.domain.request import Wait, WaitCause
 from harness.pipeline.line.source import PIPELINE_RATE, PacedInput
 from harness.pipeline.recording.recording import Exchange, Recorder, Stamp
 

@@ -4,8 +4,8 @@ Where a sentence was completed by a certain token, it is the text that tells whi
 never "the last one before"; otherwise a pause between two steps would pass for the provider's.
 """
 
+from harness.domain.request import Wait, WaitCause
 from harness.domain.timeline import Stage
-from harness.domain.trial import Wait, WaitCause
 from harness.pipeline.recording.recording import Call, Exchange, Node, Recorder, Stamp
 from harness.pipeline.transport.bodies import ChatBody
 from harness.pipeline.transport.socket_reading import sent_at

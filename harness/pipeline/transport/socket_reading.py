@@ -14,14 +14,8 @@ from typing import Any
 
 import aiohttp
 
+from harness.domain.request import Connection, Failure, FailureKind, Wait, WaitCause
 from harness.domain.timeline import Stage
-from harness.domain.trial import (
-    Connection,
-    Failure,
-    FailureKind,
-    Wait,
-    WaitCause,
-)
 from harness.pipeline.recording.recording import Exchange, Sent, Stamp
 from harness.pipeline.transport.bodies import SpeechBody
 from harness.pipeline.transport.failures import failure_of, status_kind

@@ -11,16 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.domain.request import Cause, Connection, Failure, FailureKind, Request, Wait, WaitCause
 from harness.domain.timeline import Stage
-from harness.domain.trial import (
-    Cause,
-    Connection,
-    Failure,
-    FailureKind,
-    Request,
-    Wait,
-    WaitCause,
-)
 from harness.pipeline.recording.recording import Exchange, Recorder, Stamp
 from harness.pipeline.transport.bodies import (
     SPEKO_HEARD,

@@ -7,30 +7,23 @@ from typing import Any
 from harness.clock import Work
 from harness.domain.barge_in import Expects
 from harness.domain.boot import Boot
-from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import (
+from harness.domain.reply import Overlap, PlayoutSegment, Reply
+from harness.domain.request import (
     Arrival,
     Attempt,
     Cause,
     Connection,
-    FailedTrial,
     Failure,
     FailureKind,
-    Health,
     Idle,
-    Overlap,
-    PlayoutSegment,
-    Reply,
     Request,
-    Stall,
     Transcript,
     TranscriptKind,
-    Trial,
-    TrialKey,
-    Turn,
     Wait,
     WaitCause,
 )
+from harness.domain.timeline import Mark, Stage
+from harness.domain.trial import FailedTrial, Health, Stall, Trial, TrialKey, Turn
 from harness.errors import HarnessError
 from harness.store.runs.encode import COUNTS, FORMAT_VERSION, HEALTH
 

@@ -44,21 +44,10 @@ from typing import Any
 
 from harness.clock import Work
 from harness.domain.boot import Boot
+from harness.domain.reply import Overlap, Reply
+from harness.domain.request import Attempt, Connection, Failure, Request, Wait
 from harness.domain.timeline import Mark
-from harness.domain.trial import (
-    Attempt,
-    Connection,
-    FailedTrial,
-    Failure,
-    Health,
-    Overlap,
-    Reply,
-    Request,
-    Trial,
-    TrialKey,
-    Turn,
-    Wait,
-)
+from harness.domain.trial import FailedTrial, Health, Trial, TrialKey, Turn
 
 __all__ = ["COUNTS", "FORMAT_VERSION", "HEALTH", "encode_boot", "encode_key", "encode_trial"]
 

@@ -21,8 +21,9 @@ from typing import Any
 import dotenv
 
 from harness.clock import read_clock_pair
+from harness.domain.candidate import StageSettings
 from harness.domain.providers import PROVIDERS, EnvironmentKey
-from harness.domain.suite import StageSettings, Suite
+from harness.domain.suite import Suite
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from harness.analysis.summary.intelligibility import HeardReply, recogniser_name
-from harness.domain.trial import FailedTrial, HeardAgain, Trial
+from harness.domain.reply import HeardAgain
+from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
 
 __all__ = ["HEARD_REPLIES", "append_heard", "read_heard", "with_heard"]

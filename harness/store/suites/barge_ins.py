@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.domain.barge_in import DEFAULT_AFTER_S, BargeIn, Expects
-from harness.domain.suite import INTERRUPTION_MODES, InterruptionSettings
+from harness.domain.candidate import INTERRUPTION_MODES, InterruptionSettings
 from harness.errors import ConfigurationError
 from harness.store.table import Table
 

@@ -2,15 +2,8 @@
 
 from typing import Any
 
-from harness.domain.suite import (
-    CACHES,
-    Budget,
-    BudgetKind,
-    Candidate,
-    Clock,
-    StageSettings,
-    Suite,
-)
+from harness.domain.candidate import CACHES, Candidate, StageSettings
+from harness.domain.suite import Budget, BudgetKind, Clock, Suite
 from harness.store.suites.barge_ins import barge_in_document, interruption_document
 from harness.store.suites.conditions import condition_document
 from harness.store.suites.stages import SCRIPTED_STAGES, plain

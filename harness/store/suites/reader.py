@@ -7,17 +7,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from harness.domain.candidate import INTERRUPTION_MODES, Candidate, InterruptionSettings
 from harness.domain.providers import PROVIDERS
 from harness.domain.suite import (
-    INTERRUPTION_MODES,
     Budget,
     BudgetKind,
-    Candidate,
     Clock,
     DatasetChoice,
     Driver,
     GatewayOptions,
-    InterruptionSettings,
     Limits,
     Price,
     SessionOptions,

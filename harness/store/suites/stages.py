@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from harness.domain.candidate import CACHES, StageSettings
 from harness.domain.providers import PROVIDERS, StageSpec, words
-from harness.domain.suite import CACHES, StageSettings
 from harness.domain.timeline import Stage
 from harness.store.table import Table, nearest
 

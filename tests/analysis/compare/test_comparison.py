@@ -6,18 +6,15 @@ from dataclasses import replace
 
 import pytest
 
+from harness.analysis.compare.changes import Comparison, MetricChange
 from harness.analysis.compare.comparable import MeasuredRun, changed_metrics, differences
-from harness.analysis.compare.comparison import (
-    Comparison,
-    MetricChange,
-    compare_runs,
-    compare_within,
-)
+from harness.analysis.compare.comparison import compare_runs, compare_within
 from harness.analysis.compare.sides import is_correct, setting_of
 from harness.analysis.statistics.estimate import Estimate, TimedOut, Unsupported
 from harness.analysis.statistics.paired import Change
 from harness.analysis.summary.samples import make_rows
-from harness.domain.suite import Candidate, StageSettings, Suite, Via
+from harness.domain.candidate import Candidate, StageSettings
+from harness.domain.suite import Suite, Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError

@@ -12,7 +12,8 @@ from harness.analysis.compare.comparable import MeasuredRun
 from harness.analysis.compare.comparison import compare_within
 from harness.analysis.compare.grid import compare_grid, grid_of
 from harness.analysis.statistics.paired import Change
-from harness.domain.suite import Candidate, StageSettings, Suite, Via
+from harness.domain.candidate import Candidate, StageSettings
+from harness.domain.suite import Suite, Via
 from harness.domain.trial import FailedTrial, Trial
 from tests.synthetic import make_run, make_suite, make_utterances
 

@@ -8,7 +8,8 @@ import pytest
 
 from harness.analysis.compare.comparable import MeasuredRun, differences, option_values
 from harness.analysis.gate.baseline import against_baseline, build_baseline
-from harness.analysis.gate.verdict import GateVerdict, judge
+from harness.analysis.gate.judged import GateVerdict
+from harness.analysis.gate.verdict import judge
 from harness.domain.suite import Budget, BudgetKind, Clock
 from harness.domain.trial import FailedTrial, Trial
 from harness.report.verdicts import verdict_view

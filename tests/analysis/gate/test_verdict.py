@@ -13,7 +13,8 @@ from harness.analysis.gate.baseline import (
     build_baseline,
     machine_difference,
 )
-from harness.analysis.gate.verdict import GateVerdict, exit_code, judge, limit_of
+from harness.analysis.gate.judged import GateVerdict, exit_code
+from harness.analysis.gate.verdict import judge, limit_of
 from harness.analysis.statistics.estimate import Estimate, Unsupported
 from harness.analysis.statistics.gate_rule import Verdict
 from harness.domain.suite import Budget, BudgetKind, Suite

@@ -13,9 +13,11 @@ from harness.analysis.statistics.estimate import Estimate, Unsupported
 from harness.analysis.statistics.plan import TrialPlan
 from harness.analysis.summary.samples import make_rows
 from harness.analysis.summary.summary import summarise
-from harness.domain.suite import Candidate, Price, StageSettings, Suite
+from harness.domain.candidate import Candidate, StageSettings
+from harness.domain.request import FailureKind
+from harness.domain.suite import Price, Suite
 from harness.domain.timeline import Stage
-from harness.domain.trial import FailedTrial, FailureKind, Trial
+from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
 from tests.synthetic import (
     MS,

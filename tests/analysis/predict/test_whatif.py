@@ -14,9 +14,10 @@ from harness.analysis.predict.whatif import (
 )
 from harness.analysis.statistics.estimate import Estimate
 from harness.analysis.summary.samples import make_rows
-from harness.analysis.turn.metrics import Measurement, Missing
+from harness.analysis.turn.measurement import Measurement, Missing
+from harness.domain.request import TranscriptKind
 from harness.domain.timeline import Mark
-from harness.domain.trial import TranscriptKind, Turn
+from harness.domain.trial import Turn
 from tests.synthetic import (
     MS,
     Script,

@@ -18,7 +18,7 @@ from harness.analysis.statistics.exchange import (
     tail_rank,
 )
 from harness.analysis.statistics.paired import Change, RateChange, compare, compare_rates, holm
-from harness.analysis.statistics.shift import shift_of
+from harness.analysis.statistics.shifting import shift_of
 from harness.analysis.statistics.simulate import Plan, draw, slow_down
 
 

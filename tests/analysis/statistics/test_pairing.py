@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from harness.analysis.compare.changes import Comparison, MetricChange
 from harness.analysis.compare.comparable import MeasuredRun
-from harness.analysis.compare.comparison import Comparison, MetricChange, compare_within
+from harness.analysis.compare.comparison import compare_within
 from harness.analysis.gate.verdict import judge
 from harness.analysis.statistics.estimate import Estimate
 from harness.analysis.statistics.paired import Change, RateChange, compare_rates

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from harness.analysis.summary.accuracy import PROMISES, AccuracyRow, accuracy
-from harness.analysis.turn.metrics import MILLISECOND as MS
+from harness.analysis.turn.measurement import MILLISECOND as MS
 from harness.domain.timeline import Mark
 from harness.domain.trial import Trial
 from tests.synthetic import Script, make_health, make_trial

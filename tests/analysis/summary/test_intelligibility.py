@@ -7,7 +7,7 @@ import pytest
 
 from harness.analysis.statistics.estimate import Estimate
 from harness.analysis.summary.intelligibility import HeardReply, intelligibility, spoken_text
-from harness.analysis.turn.metrics import Missing
+from harness.analysis.turn.measurement import Missing
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError

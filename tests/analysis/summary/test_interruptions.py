@@ -16,11 +16,14 @@ from harness.analysis.summary.samples import make_rows, sample_of
 from harness.analysis.summary.summary import statistics_of, summarise
 from harness.analysis.turn.definitions import EVENTS, OVER_THE_REPLY
 from harness.analysis.turn.disturbance import select
-from harness.analysis.turn.metrics import Measurement, Missing, measure
+from harness.analysis.turn.measurement import Measurement, Missing
+from harness.analysis.turn.metrics import measure
 from harness.domain.barge_in import BargeIn, Expects
+from harness.domain.reply import Overlap
+from harness.domain.request import Cause, Failure, FailureKind, Request
 from harness.domain.suite import Budget, BudgetKind, SessionOptions
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import Cause, FailedTrial, Failure, FailureKind, Overlap, Request, Trial
+from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
 from tests.synthetic import MS, make_failed, make_suite, make_trial, make_utterance, make_utterances
 

@@ -6,13 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.analysis.compare.changes import Comparison, RateFinding
 from harness.analysis.compare.comparable import MeasuredRun
-from harness.analysis.compare.comparison import (
-    Comparison,
-    RateFinding,
-    compare_runs,
-    compare_within,
-)
+from harness.analysis.compare.comparison import compare_runs, compare_within
 from harness.analysis.compare.standings import contenders
 from harness.analysis.gate.baseline import build_baseline
 from harness.analysis.gate.verdict import judge
@@ -21,9 +17,11 @@ from harness.analysis.statistics.paired import RateChange
 from harness.analysis.summary.intelligibility import HeardReply
 from harness.analysis.summary.summary import summarise
 from harness.analysis.turn.definitions import METRICS
-from harness.analysis.turn.metrics import Measurement, Missing, measure
+from harness.analysis.turn.measurement import Measurement, Missing
+from harness.analysis.turn.metrics import measure
+from harness.domain.reply import HeardAgain
 from harness.domain.suite import Budget, BudgetKind
-from harness.domain.trial import FailedTrial, HeardAgain, Trial
+from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
 from harness.store.runs.baselines import read_baseline, write_baseline
 from harness.store.runs.heard_replies import append_heard, with_heard

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from harness.analysis.summary.selferror import MarkError, TruthRow, join_truth, self_errors
+from harness.domain.request import Cause
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import Cause, Trial
+from harness.domain.trial import Trial
 from tests.synthetic import MS, Script, make_health, make_trial
 
 

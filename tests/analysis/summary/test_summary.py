@@ -8,6 +8,7 @@ import pytest
 
 from harness.analysis.statistics.estimate import Estimate, TimedOut, Unsupported
 from harness.analysis.summary.costs import cost_of, price_of
+from harness.analysis.summary.figures import CandidateSummary, RunSummary
 from harness.analysis.summary.samples import (
     cluster_of,
     failure_counts,
@@ -15,17 +16,12 @@ from harness.analysis.summary.samples import (
     restored,
     sample_of,
 )
-from harness.analysis.summary.summary import (
-    CandidateSummary,
-    RunSummary,
-    emulated_stages,
-    is_emulated,
-    statistics_of,
-    summarise,
-)
-from harness.domain.suite import Candidate, Price, StageSettings, Suite, Via
+from harness.analysis.summary.summary import emulated_stages, is_emulated, statistics_of, summarise
+from harness.domain.candidate import Candidate, StageSettings
+from harness.domain.request import Cause, FailureKind, Request
+from harness.domain.suite import Price, Suite, Via
 from harness.domain.timeline import Stage
-from harness.domain.trial import Cause, FailedTrial, FailureKind, Request, Trial
+from harness.domain.trial import FailedTrial, Trial
 from tests.synthetic import (
     MS,
     Script,

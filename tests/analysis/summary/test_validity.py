@@ -4,18 +4,14 @@ from dataclasses import replace
 
 import pytest
 
+from harness.analysis.summary.caution import Caution, RunFacts
+from harness.analysis.summary.drift import _rank_z
 from harness.analysis.summary.summary import summarise
-from harness.analysis.summary.validity import (
-    Caution,
-    RunFacts,
-    _rank_z,
-    cautions,
-    disturbance,
-    select,
-)
+from harness.analysis.summary.validity import cautions, disturbance, select
 from harness.domain.boot import Boot
+from harness.domain.request import Cause
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import Cause, Trial, Turn
+from harness.domain.trial import Trial, Turn
 from tests.synthetic import (
     MS,
     Script,

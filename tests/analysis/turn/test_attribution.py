@@ -13,29 +13,25 @@ from harness.analysis.turn.attribution import (
     EARLY,
     UNATTRIBUTED,
     Part,
-    Typical,
     Waterfall,
+    unattributed_ns,
+    waterfall,
+)
+from harness.analysis.turn.critical_path import critical_path
+from harness.analysis.turn.edges import EDGES
+from harness.analysis.turn.measurement import Missing
+from harness.analysis.turn.metrics import measure_turn
+from harness.analysis.turn.typical import (
+    Typical,
     mean_parts,
     part_order,
     stage_totals,
     typical_turn,
-    unattributed_ns,
-    waterfall,
 )
-from harness.analysis.turn.critical_path import EDGES, critical_path
-from harness.analysis.turn.metrics import Missing, measure_turn
 from harness.clock import Work
+from harness.domain.request import Cause, Idle, Request, Transcript, TranscriptKind, Wait, WaitCause
 from harness.domain.timeline import ORDER, Mark, Stage
-from harness.domain.trial import (
-    Cause,
-    Idle,
-    Request,
-    Transcript,
-    TranscriptKind,
-    Turn,
-    Wait,
-    WaitCause,
-)
+from harness.domain.trial import Turn
 from harness.errors import InvariantError
 from tests.synthetic import MS, Script, make_failed, make_trial, make_turn, make_utterance
 

@@ -6,32 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.turn.metrics import (
-    METRICS,
-    Measurement,
-    Missing,
+from harness.analysis.turn.measurement import Measurement, Missing
+from harness.analysis.turn.metrics import METRICS, measure, measure_all, measure_turn
+from harness.analysis.turn.reading import (
     finals_only,
     late_transcript,
     marks_of,
-    measure,
-    measure_all,
-    measure_turn,
     transcript_text,
     word_score,
 )
 from harness.analysis.words.transcript import NoTranscript, Score
+from harness.domain.reply import PlayoutSegment, Reply
+from harness.domain.request import Arrival, Cause, Request, Transcript, TranscriptKind
 from harness.domain.suite import Driver
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import (
-    Arrival,
-    Cause,
-    PlayoutSegment,
-    Reply,
-    Request,
-    Transcript,
-    TranscriptKind,
-    Turn,
-)
+from harness.domain.trial import Turn
 from harness.domain.utterance import Utterance
 from tests.synthetic import MS, Script, make_failed, make_trial, make_turn, make_utterance
 
@@ -49,6 +38,7 @@ IDS = [
     "tts_first_audible",
     "tts_realtime_factor",
     "tts_underruns",
+    "agent_cpu",
     "response",
     "wer",
     "cer",

@@ -3,8 +3,8 @@
 import pytest
 
 from harness.analysis.turn.usage import audio_seconds_of, tokens_of
+from harness.domain.request import Cause, Request
 from harness.domain.timeline import Stage
-from harness.domain.trial import Cause, Request
 
 
 def asked(**facts: object) -> Request:

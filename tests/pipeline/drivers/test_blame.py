@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
-from harness.domain.suite import Candidate, DatasetChoice, SessionOptions, Suite, Via
+from harness.domain.candidate import Candidate
+from harness.domain.reply import PlayoutSegment, Reply
+from harness.domain.request import FailureKind
+from harness.domain.suite import DatasetChoice, SessionOptions, Suite, Via
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import FailureKind, PlayoutSegment, Reply, Turn
+from harness.domain.trial import Turn
 from harness.pipeline.drivers.blame import silence_failure
 from harness.pipeline.drivers.session import SessionPerformer
 from harness.pipeline.line.sink import PlayoutClock

@@ -10,16 +10,9 @@ import pytest
 
 from harness.analysis.turn.disturbance import disturbance, select
 from harness.domain.boot import Boot, Tell
+from harness.domain.candidate import Candidate, StageSettings
 from harness.domain.driver import PlayableUtterance, ReplyAudio
-from harness.domain.suite import (
-    Candidate,
-    DatasetChoice,
-    SessionOptions,
-    StageSettings,
-    Suite,
-    Timeouts,
-    Via,
-)
+from harness.domain.suite import DatasetChoice, SessionOptions, Suite, Timeouts, Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.gateway.calls.config import GatewayConfig

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from harness.domain.candidate import Candidate
 from harness.domain.driver import PlayableUtterance
-from harness.domain.suite import Candidate, DatasetChoice, SessionOptions, Suite, Timeouts, Via
+from harness.domain.request import Failure, FailureKind
+from harness.domain.suite import DatasetChoice, SessionOptions, Suite, Timeouts, Via
 from harness.domain.timeline import Stage
-from harness.domain.trial import Failure, FailureKind, TrialKey
+from harness.domain.trial import TrialKey
 from harness.pipeline.drivers import performer, stage
 from harness.pipeline.drivers.clients import Clients
 from harness.pipeline.drivers.closing import close_within

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
+from harness.domain.request import TranscriptKind
 from harness.domain.suite import Timeouts
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import TranscriptKind, Trial
+from harness.domain.trial import Trial
 from harness.store.datasets.manifest import read_dataset
 from tests.pipeline.playing import DATASET, Played, candidate, play, playable, response_ns, total_ns
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from harness.domain.suite import Candidate, DatasetChoice, SessionOptions, Suite, Timeouts
+from harness.domain.candidate import Candidate
+from harness.domain.suite import DatasetChoice, SessionOptions, Suite, Timeouts
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from tests.pipeline.playing import Played, candidate, play, playable

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from harness.domain.suite import Candidate, StageSettings, Timeouts
+from harness.domain.candidate import Candidate, StageSettings
+from harness.domain.suite import Timeouts
 from harness.domain.timeline import Stage
 from harness.domain.trial import Trial
 from harness.pipeline.providers.livekit_inference import _listen_dialect

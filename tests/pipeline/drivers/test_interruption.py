@@ -11,21 +11,16 @@ from pathlib import Path
 import pytest
 
 from harness.analysis.turn.disturbance import disturbance
-from harness.analysis.turn.metrics import Measurement, Missing, measure_all
+from harness.analysis.turn.measurement import Measurement, Missing
+from harness.analysis.turn.metrics import measure_all
 from harness.domain.barge_in import Expects
+from harness.domain.candidate import Candidate, InterruptionSettings
 from harness.domain.driver import PlayableBargeIn
-from harness.domain.suite import (
-    Candidate,
-    DatasetChoice,
-    InterruptionSettings,
-    SessionOptions,
-    Suite,
-    Timeouts,
-    Via,
-)
+from harness.domain.request import FailureKind as K
+from harness.domain.request import Request
+from harness.domain.suite import DatasetChoice, SessionOptions, Suite, Timeouts, Via
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import FailureKind as K
-from harness.domain.trial import Request, Trial, TrialKey
+from harness.domain.trial import Trial, TrialKey
 from harness.gateway.calls.config import GatewayConfig
 from harness.gateway.calls.truth import TruthEvent, read_truth
 from harness.gateway.process import GatewayProcess, start_gateway

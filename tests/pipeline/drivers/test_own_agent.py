@@ -11,9 +11,11 @@ from livekit.agents import Agent, AgentSession
 from livekit.plugins import openai
 
 from harness.analysis.turn.attribution import Waterfall, unattributed_ns, waterfall
-from harness.domain.suite import Candidate, Timeouts
+from harness.domain.candidate import Candidate
+from harness.domain.request import Cause, FailureKind, WaitCause
+from harness.domain.suite import Timeouts
 from harness.domain.timeline import Stage
-from harness.domain.trial import Cause, FailedTrial, FailureKind, Trial, WaitCause
+from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
 from harness.pipeline.drivers.own_agent import load_agent
 from harness.pipeline.providers.parakeet.stt import ParakeetSTT

@@ -12,7 +12,8 @@ import pytest
 from livekit import rtc
 from livekit.agents import llm, stt, voice
 
-from harness.domain.suite import Candidate, SessionOptions, Timeouts, TurnDetection
+from harness.domain.candidate import Candidate
+from harness.domain.suite import SessionOptions, Timeouts, TurnDetection
 from harness.domain.trial import Trial
 from harness.pipeline.drivers.session import SessionPerformer
 from harness.pipeline.line.sink import PlayoutClock

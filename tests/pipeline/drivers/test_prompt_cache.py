@@ -7,9 +7,10 @@ import pytest
 from livekit.agents import llm
 
 from harness.analysis.turn.usage import tokens_of
-from harness.domain.suite import Candidate, StageSettings
+from harness.domain.candidate import Candidate, StageSettings
+from harness.domain.request import Request
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import Request, Trial
+from harness.domain.trial import Trial
 from harness.gateway.calls.config import GatewayConfig
 from harness.gateway.process import GatewayProcess, start_gateway
 from harness.pipeline.drivers.stage import StagePerformer

@@ -6,9 +6,11 @@ from types import MappingProxyType
 import pytest
 
 from harness.analysis.turn.attribution import Waterfall, unattributed_ns, waterfall
-from harness.domain.suite import Candidate, SessionOptions, StageSettings
+from harness.domain.candidate import Candidate, StageSettings
+from harness.domain.request import FailureKind, Request, WaitCause
+from harness.domain.suite import SessionOptions
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import FailureKind, Request, Trial, WaitCause
+from harness.domain.trial import Trial
 from harness.gateway.calls.config import GatewayConfig
 from harness.gateway.process import GatewayProcess, start_gateway
 from harness.store.runs.decode import decode_trial

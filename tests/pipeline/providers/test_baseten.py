@@ -14,16 +14,11 @@ from livekit.plugins.baseten import stt as whisper_module
 from livekit.plugins.baseten import tts as orpheus_module
 
 from harness.clock import Work
-from harness.domain.suite import (
-    Candidate,
-    SessionOptions,
-    StageSettings,
-    Timeouts,
-    TurnDetection,
-    Via,
-)
+from harness.domain.candidate import Candidate, StageSettings
+from harness.domain.request import TranscriptKind
+from harness.domain.suite import SessionOptions, Timeouts, TurnDetection, Via
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import FailedTrial, TranscriptKind, Trial
+from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
 from harness.gateway.protocols.speaking import Sentences
 from harness.pipeline.drivers.stage import StagePerformer

@@ -8,10 +8,12 @@ import pytest
 from livekit.agents import inference
 
 from harness.clock import Work
-from harness.domain.suite import Candidate, SessionOptions, StageSettings, Timeouts, Via
+from harness.domain.candidate import Candidate, StageSettings
+from harness.domain.request import FailureKind as K
+from harness.domain.request import TranscriptKind
+from harness.domain.suite import SessionOptions, Timeouts, Via
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import FailureKind as K
-from harness.domain.trial import TranscriptKind, Trial
+from harness.domain.trial import Trial
 from harness.errors import ConfigurationError
 from harness.pipeline.drivers.stage import StagePerformer
 from harness.pipeline.place import Place

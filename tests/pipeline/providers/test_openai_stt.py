@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from harness.domain.suite import Candidate, StageSettings, Timeouts
+from harness.domain.candidate import Candidate, StageSettings
+from harness.domain.request import Request
+from harness.domain.suite import Timeouts
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import Request, Trial
+from harness.domain.trial import Trial
 from harness.gateway.calls.config import GatewayConfig
 from harness.gateway.calls.truth import read_truth
 from harness.gateway.process import GatewayProcess, start_gateway

@@ -13,8 +13,9 @@ import pytest
 from livekit import rtc
 from livekit.agents import llm
 
+from harness.domain.candidate import StageSettings
 from harness.domain.providers import PROVIDERS
-from harness.domain.suite import SessionOptions, StageSettings, Via
+from harness.domain.suite import SessionOptions, Via
 from harness.domain.timeline import Stage
 from harness.gateway.calls.config import GatewayConfig
 from harness.gateway.calls.truth import read_truth

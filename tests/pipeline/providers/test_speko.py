@@ -11,11 +11,13 @@ import pytest
 from livekit.agents import APIConnectOptions, APIError, APIStatusError, llm
 
 from harness.analysis.turn.attribution import waterfall
-from harness.analysis.turn.metrics import Missing
+from harness.analysis.turn.measurement import Missing
+from harness.domain.candidate import Candidate, StageSettings
 from harness.domain.driver import PlayableUtterance
-from harness.domain.suite import Candidate, SessionOptions, StageSettings, Timeouts, Via
+from harness.domain.request import FailureKind, Request
+from harness.domain.suite import SessionOptions, Timeouts, Via
 from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import FailureKind, Request, Trial
+from harness.domain.trial import Trial
 from harness.errors import ConfigurationError
 from harness.gateway.calls.config import GatewayConfig
 from harness.gateway.calls.truth import TruthEvent, read_truth

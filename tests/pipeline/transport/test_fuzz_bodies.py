@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from livekit.agents import APIConnectionError, APIError, APIStatusError
 
+from harness.domain.request import Failure
 from harness.domain.timeline import Stage
-from harness.domain.trial import Failure
 from harness.pipeline.recording.recording import Chunk, Exchange, stamp
 from harness.pipeline.transport.bodies import read_chat, read_speech
 from harness.pipeline.transport.failures import (

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from harness.clock import Work
+from harness.domain.request import Failure, FailureKind
 from harness.domain.suite import SessionOptions, Via
 from harness.domain.timeline import Stage
-from harness.domain.trial import Failure, FailureKind
 from harness.pipeline.drivers.interruption import judge_requests
 from harness.pipeline.place import Place
 from harness.pipeline.providers import make_client

@@ -11,9 +11,10 @@ from aiohttp import web
 from livekit import rtc
 from livekit.agents import APIConnectOptions, APIError, APITimeoutError, llm, utils
 
-from harness.domain.suite import SessionOptions, StageSettings, Via
+from harness.domain.candidate import StageSettings
+from harness.domain.request import WaitCause
+from harness.domain.suite import SessionOptions, Via
 from harness.domain.timeline import Stage
-from harness.domain.trial import WaitCause
 from harness.pipeline.place import Place
 from harness.pipeline.probes.clients import probe_llm
 from harness.pipeline.providers import make_client

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from harness.domain.suite import Candidate, SessionOptions, StageSettings
+from harness.domain.candidate import Candidate, StageSettings
+from harness.domain.request import Request
+from harness.domain.suite import SessionOptions
 from harness.domain.timeline import Stage
-from harness.domain.trial import Request, Trial
+from harness.domain.trial import Trial
 from harness.pipeline.drivers.stage import StagePerformer
 from harness.store.runs.decode import decode_trial
 from harness.store.runs.encode import encode_trial

@@ -8,9 +8,9 @@ import pytest
 
 from harness.cli.shared.suite_options import known_profiles, with_hashes
 from harness.domain.barge_in import Expects
+from harness.domain.candidate import InterruptionSettings
 from harness.domain.plan import make_plan
-from harness.domain.suite import InterruptionSettings
-from harness.domain.trial import Overlap
+from harness.domain.reply import Overlap
 from harness.errors import ConfigurationError
 from harness.store.datasets.barge_ins import store_barge_ins, with_barge_ins
 from harness.store.datasets.selection import select_utterances

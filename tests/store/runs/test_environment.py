@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.domain.suite import Candidate, StageSettings
+from harness.domain.candidate import Candidate, StageSettings
 from harness.store.runs.environment import (
     collect_environment,
     load_dotenv,

@@ -8,29 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.clock import Work
-from harness.domain.timeline import Mark, Stage
-from harness.domain.trial import (
+from harness.domain.reply import PlayoutSegment, Reply
+from harness.domain.request import (
     Arrival,
     Attempt,
     Cause,
     Connection,
-    FailedTrial,
     Failure,
     FailureKind,
-    Health,
     Idle,
-    PlayoutSegment,
-    Reply,
     Request,
-    Stall,
     Transcript,
     TranscriptKind,
-    Trial,
-    TrialKey,
-    Turn,
     Wait,
     WaitCause,
 )
+from harness.domain.timeline import Mark, Stage
+from harness.domain.trial import FailedTrial, Health, Stall, Trial, TrialKey, Turn
 from harness.store.runs.decode import WireError, decode_trial
 from harness.store.runs.encode import FORMAT_VERSION, encode_trial
 

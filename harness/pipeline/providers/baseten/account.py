@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from livekit.agents import NOT_GIVEN
 
+from harness.domain.candidate import StageSettings
 from harness.domain.providers import PROVIDERS
-from harness.domain.suite import StageSettings
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from harness.pipeline.place import Place

@@ -12,7 +12,7 @@ from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NotGivenOr
 from livekit.plugins import baseten
 from livekit.plugins.baseten import stt as whisper_module
 
-from harness.domain.suite import StageSettings
+from harness.domain.candidate import StageSettings
 from harness.domain.timeline import Stage
 from harness.pipeline.place import Place
 from harness.pipeline.providers.baseten.account import (

@@ -6,7 +6,7 @@ import openai as openai_sdk
 from livekit.agents import llm
 from livekit.plugins import baseten
 
-from harness.domain.suite import StageSettings
+from harness.domain.candidate import StageSettings
 from harness.domain.timeline import Stage
 from harness.pipeline.place import Place
 from harness.pipeline.providers.baseten.account import SPEC, given, key_of

@@ -8,7 +8,7 @@ from livekit.agents import tts
 from livekit.plugins import baseten
 from livekit.plugins.baseten import tts as orpheus_module
 
-from harness.domain.suite import StageSettings
+from harness.domain.candidate import StageSettings
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from harness.pipeline.place import Place

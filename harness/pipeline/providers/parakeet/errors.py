@@ -26,7 +26,7 @@ from websockets.exceptions import (
     WebSocketException,
 )
 
-from harness.domain.trial import FailureKind
+from harness.domain.request import FailureKind
 from harness.errors import ConfigurationError
 
 __all__ = [

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from livekit.agents import APIError
 from websockets.exceptions import WebSocketException
 
-from harness.domain.trial import FailureKind
+from harness.domain.request import FailureKind
 from harness.pipeline.providers.parakeet.errors import (
     ParakeetEndpoint,
     connection_error,

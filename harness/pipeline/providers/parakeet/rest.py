@@ -24,7 +24,7 @@ from livekit.agents import APIError, stt
 from livekit.agents.language import LanguageCode
 from livekit.agents.utils import AudioBuffer
 
-from harness.domain.trial import FailureKind
+from harness.domain.request import FailureKind
 from harness.pipeline.providers.parakeet.errors import (
     ParakeetEndpoint,
     api_error,

@@ -25,7 +25,7 @@ from websockets.proxy import get_proxy
 from websockets.uri import parse_uri
 
 from harness.clock import Work, read_work
-from harness.domain.trial import FailureKind
+from harness.domain.request import FailureKind
 from harness.pipeline.providers.parakeet.errors import (
     ParakeetEndpoint,
     api_error,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from livekit.agents import llm, stt, tts
 
-from harness.domain.suite import StageSettings
+from harness.domain.candidate import StageSettings
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
 from harness.pipeline.place import Place

@@ -11,7 +11,7 @@ from livekit.agents import APIConnectOptions, NotGivenOr, llm
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN
 from livekit.agents.utils import is_given, shortuuid
 
-from harness.domain.trial import FailureKind
+from harness.domain.request import FailureKind
 from harness.pipeline.providers.speko.wire import SpekoEndpoint, events, failed, missing_done
 
 __all__ = ["SpekoLLM", "speko_messages"]

@@ -13,7 +13,7 @@ from livekit.agents.language import LanguageCode
 from livekit.agents.types import NOT_GIVEN
 from livekit.agents.utils import AudioBuffer, is_given
 
-from harness.domain.trial import FailureKind
+from harness.domain.request import FailureKind
 from harness.pipeline.providers.parakeet.rest import wav_of
 from harness.pipeline.providers.speko.wire import (
     SpekoEndpoint,

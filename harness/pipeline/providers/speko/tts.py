@@ -15,7 +15,7 @@ from livekit.agents import APIConnectOptions, tts
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS
 from livekit.agents.utils import shortuuid
 
-from harness.domain.trial import FailureKind
+from harness.domain.request import FailureKind
 from harness.pipeline.providers.speko.wire import SpekoEndpoint, failed
 
 __all__ = ["SpekoTTS", "WavReader"]

@@ -23,7 +23,7 @@ from livekit.agents import (
     APITimeoutError,
 )
 
-from harness.domain.trial import FailureKind
+from harness.domain.request import FailureKind
 from harness.pipeline.transport.failures import status_kind
 
 __all__ = ["SpekoEndpoint", "compact", "events", "failed", "missing_done"]
