@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from harness.analysis.summary.caution import Caution
 from harness.report.view import CautionView
 
-__all__ = ["caution_views"]
+__all__ = ["caution_views", "merged"]
 
 _SERIOUS = frozenset(
     {"ended_early", "failures", "disturbed", "lateness", "drift", "wer", "other_machine"}
@@ -23,17 +23,24 @@ class _Line:
     """Cautions that differ in their candidates and numbers alone."""
 
     code: str
-    text: str
     advice: str
     within: bool
     names: list[str] = field(default_factory=list)
-    numbers: list[tuple[str, ...]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
 
-    def told(self) -> str:
-        """Return the text with each number that differs as a range."""
-        columns = [list(column) for column in zip(*self.numbers, strict=True)]
-        ranges = iter(column[0] if len(set(column)) == 1 else _range(column) for column in columns)
-        return _NUMBER.sub(lambda _: next(ranges), self.text)
+
+def merged(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return texts of which those that differ in numbers alone are one, with ranges."""
+    lines: dict[str, list[str]] = {}
+    for text in texts:
+        lines.setdefault(_NUMBER.sub("#", text), []).append(text)
+    return tuple(map(_ranged, lines.values()))
+
+
+def _ranged(texts: Sequence[str]) -> str:
+    columns = zip(*(_NUMBER.findall(text) for text in texts), strict=True)
+    ranges = iter(column[0] if len(set(column)) == 1 else _range(column) for column in columns)
+    return _NUMBER.sub(lambda _: next(ranges), texts[0])
 
 
 def _range(numbers: Sequence[str]) -> str:
@@ -56,15 +63,15 @@ def caution_views(found: Sequence[Caution], candidates: int) -> tuple[CautionVie
         # What names nobody before its colon may have a name, and its numbers, within.
         key = (each.code, _NUMBER.sub("#", text) if named else text, advice)
         within = each.candidate is not None and not named
-        line = lines.setdefault(key, _Line(code=each.code, text=text, advice=advice, within=within))
+        line = lines.setdefault(key, _Line(code=each.code, advice=advice, within=within))
         if named and each.candidate not in line.names:
             line.names.append(str(each.candidate))
-        line.numbers.append(tuple(_NUMBER.findall(text)))
+        line.texts.append(text)
     return tuple(_view(line, candidates) for line in lines.values())
 
 
 def _view(line: _Line, candidates: int) -> CautionView:
-    text = line.told()
+    text = _ranged(line.texts)
     if line.within:
         title = text
     elif not line.names:

@@ -7,6 +7,7 @@ from harness.analysis.compare.changes import Comparison, MetricChange, PairCompa
 from harness.analysis.statistics.estimate import Unsupported
 from harness.analysis.statistics.paired import Change, RateChange
 from harness.analysis.turn.definitions import METRICS
+from harness.report.cautions import merged
 from harness.report.findings import (
     detectable_text,
     finding_text,
@@ -105,6 +106,7 @@ def comparison_notes(comparison: Comparison) -> tuple[str, ...]:
         for each in pair.metrics
         if each.share != 0.5 and isinstance(each.change, Unsupported)
     ]
+    notes = [*merged(notes)]
     notes += [f"Not compared: {line}" for pair in comparison.pairs for line in pair.refused]
     notes += [f"Left out: {line}" for line in comparison.left_out]
     family = (

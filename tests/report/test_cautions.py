@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analysis.summary.caution import Caution
-from harness.report.cautions import caution_views
+from harness.report.cautions import caution_views, merged
 
 
 def disturbed(name: str, hit: int, of: int) -> Caution:
@@ -73,3 +73,14 @@ def test_every_number_lies_in_the_range_that_is_told(counts: list[tuple[int, int
     for column in zip(*counts, strict=True):
         low, high = min(column), max(column)
         assert (str(low) if low == high else f"{low} to {high}") in line.title
+
+
+def test_texts_that_differ_in_numbers_are_one() -> None:
+    """Notes of one cause are merged in the order of their first, and a percentile is no number."""
+    notes = [
+        "No p95: 59 are needed, there are 24",
+        "left out",
+        "No p95: 59 are needed, there are 8",
+    ]
+    assert merged(notes) == ("No p95: 59 are needed, there are 8 to 24", "left out")
+    assert merged([]) == ()

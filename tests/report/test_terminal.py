@@ -29,7 +29,7 @@ def test_headline_holds_every_metric() -> None:
         for each in row.cells:
             assert str(each.n) in text
             assert all(cell.text in text for _, cell in each.statistics)
-    assert text.count("EMULATED") == len(VIEW.columns) * len(VIEW.rows)
+    assert text.count("(emulated)") == len(VIEW.columns) * len(VIEW.rows)
 
 
 def test_headline_fits_a_narrow_terminal() -> None:
