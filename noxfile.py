@@ -15,6 +15,9 @@ nox.options.reuse_venv = "yes"
 # uv fills an environment in seconds, where there is one.
 nox.options.default_venv_backend = "uv|virtualenv"
 
+# Hundreds of processes import the same modules: let the first one keep what it has compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 HERE = Path(__file__).parent
 REPORTS = HERE / "reports"
 
@@ -78,8 +81,6 @@ _SHARED = ("-n", "4", "--dist", "loadgroup")
 def _install_tests(session: nox.Session) -> None:
     # Editable, because the tests read the shipped suites and recordings from the checkout.
     session.install("-q", "-e", ".[dev,espeak,parquet]")
-    # Hundreds of processes import the same modules: let the first one keep what it compiled.
-    session.env["PYTHONDONTWRITEBYTECODE"] = ""
 
 
 @nox.session
@@ -101,14 +102,16 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def faults(session: nox.Session) -> None:
-    """Play the whole table of faults and the long fuzz: nightly, and before a release."""
+    """Play the whole table of faults and fuzz at length: nightly, and before a release."""
     _install_tests(session)
     deep = {
         "TURNBENCH_FUZZ": "100000",
         "TURNBENCH_FUZZ_INPUTS": "1000",
         "TURNBENCH_FUZZ_LIVE": "200",
     }
-    session.run("pytest", "-q", *_SHARED, "-m", "long", *session.posargs, env=deep)
+    fuzz = sorted(map(os.fspath, Path("tests").rglob("test_fuzz_*.py")))
+    table = "tests/pipeline/test_faults.py"
+    session.run("pytest", "-q", *_SHARED, table, *fuzz, *session.posargs, env=deep)
 
 
 @nox.session

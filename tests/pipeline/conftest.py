@@ -1,12 +1,14 @@
-"""A gateway for the tests that drive the real pipeline."""
+"""A gateway for the tests that drive the real pipeline, and a process where time is virtual."""
 
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
 from harness.gateway.calls.config import GatewayConfig
 from harness.gateway.process import GatewayProcess, start_gateway
 from tests.pipeline.playing import DATASET
+from tests.pipeline.virtual_process import virtual_process
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +24,10 @@ def gateway() -> Iterator[GatewayProcess]:
 def address(gateway: GatewayProcess) -> tuple[str, str]:
     """The gateway's root and key."""
     return f"http://127.0.0.1:{gateway.port}", gateway.key
+
+
+@pytest.fixture(scope="session")
+def virtually() -> Iterator[ProcessPoolExecutor]:
+    """A process whose functions may play on virtual time."""
+    with virtual_process() as process:
+        yield process

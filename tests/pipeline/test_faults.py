@@ -7,7 +7,8 @@ every row; sessions play one row of each kind of protocol, and all of them where
 (``nox -s faults``).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
@@ -17,17 +18,15 @@ from harness.gateway.profiles.faults import Stage as GatewayStage
 from tests.pipeline.crooked import Manner
 from tests.pipeline.fault_player import play_case, striking
 from tests.pipeline.fault_table import CASES, ROWS, Case, NotApplicable, Row
-from tests.pipeline.virtual_process import virtual_process
 
 Verdicts = Callable[[Case], str | None]
 
 
 @pytest.fixture(scope="module")
-def wrong(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verdicts]:
+def wrong(tmp_path_factory: pytest.TempPathFactory, virtually: ProcessPoolExecutor) -> Verdicts:
     """Say what is wrong with a cell."""
     config = striking(tmp_path_factory.mktemp("faults"))
-    with virtual_process() as process:
-        yield lambda case: process.submit(play_case, config, case.name).result()
+    return lambda case: virtually.submit(play_case, config, case.name).result()
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aiohttp import web
 
+from harness.domain.driver import PlayableUtterance
+from harness.domain.suite import Candidate
 from harness.gateway.calls.config import GatewayConfig
 from harness.gateway.calls.context import Trial
 from harness.gateway.engines.worker import BlockingWorker
@@ -17,8 +19,9 @@ from harness.lanes.stages import _end
 from harness.loops.accounting import Owner, context_of
 from harness.loops.virtual import VirtualLoop
 from harness.pipeline.transport.names import begin_names
+from tests.pipeline.playing import DATASET, Played, play
 
-__all__ = ["HOST", "PORT", "gateway_here", "on_virtual_time"]
+__all__ = ["HOST", "PORT", "gateway_here", "on_virtual_time", "play_virtually"]
 
 T = TypeVar("T")
 HOST, PORT = "127.0.0.1", 1
@@ -74,3 +77,23 @@ async def gateway_here(config: GatewayConfig, name: str) -> AsyncIterator[str]:
         yield f"http://{HOST}:{PORT}"
     finally:
         await loop.create_task(runner.cleanup(), context=context)
+
+
+STARTER = GatewayConfig(seed=11, utterances=DATASET / "manifest.jsonl", recogniser="oracle")
+"""A gateway whose oracle knows the starter set."""
+
+
+def play_virtually(
+    chosen: Candidate,
+    utterances: list[PlayableUtterance],
+    *,
+    config: GatewayConfig = STARTER,
+    **options: Any,
+) -> list[Played]:
+    """Perform utterances on virtual time; see :func:`tests.pipeline.playing.play`."""
+
+    async def work() -> list[Played]:
+        async with gateway_here(config, chosen.name) as root:
+            return await play(root, config.key, chosen, utterances, **options)
+
+    return on_virtual_time(work)

@@ -1,23 +1,19 @@
 """What attribution claims is tested against a truth of our own making.
 
 A sleep where nothing is instrumented is time without a cause. It must come back as unattributed,
-whatever stage it hides in, and never as the provider's or the client's.
+whatever stage it hides in, and never as the provider's or the client's: to the microsecond on
+virtual time, within a stated reserve on the real clock.
 """
 
-import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
-from typing import Any
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
-from livekit import rtc
-from livekit.agents import llm, stt, voice
 
-from harness.domain.candidate import Candidate
-from harness.domain.suite import SessionOptions, Timeouts, TurnDetection
+from harness.domain.suite import SessionOptions, TurnDetection
 from harness.domain.trial import Trial
-from harness.pipeline.drivers.session import SessionPerformer
-from harness.pipeline.line.sink import PlayoutClock
+from tests.pipeline.drivers.planted import HANG_UP, PLANTED_MS, UTTERANCE, performer, played
 from tests.pipeline.playing import (
+    Played,
     candidate,
     play,
     playable,
@@ -26,150 +22,37 @@ from tests.pipeline.playing import (
     unattributed_ms,
 )
 
-PLANTED_MS = 50.0
+EXACT_MS = 0.001
 TOLERANCE_MS = 4.0
 """Of the sleep itself: a timer of asyncio fires up to a millisecond late, a busy loop later."""
 
-HANG_UP = Timeouts(hang_up_s=0.1)
 
-pytestmark = [pytest.mark.realtime, pytest.mark.timing, pytest.mark.timeout(90)]
-
-
-async def _nap() -> None:
-    await asyncio.sleep(PLANTED_MS / 1000)
-
-
-class SlowTranscript(voice.Agent):
-    async def stt_node(
-        self, audio: AsyncIterable[rtc.AudioFrame], model_settings: voice.ModelSettings
-    ) -> AsyncIterator[stt.SpeechEvent]:
-        async for event in voice.Agent.default.stt_node(self, audio, model_settings):
-            if event.type is stt.SpeechEventType.FINAL_TRANSCRIPT:
-                await _nap()
-            yield event
-
-
-class SlowDecision(voice.Agent):
-    async def on_user_turn_completed(
-        self,
-        turn_ctx: llm.ChatContext,  # noqa: ARG002
-        new_message: llm.ChatMessage,  # noqa: ARG002
-    ) -> None:
-        await _nap()
-
-
-class SlowQuestion(voice.Agent):
-    async def llm_node(
-        self, chat_ctx: llm.ChatContext, tools: list[Any], model_settings: voice.ModelSettings
-    ) -> AsyncIterator[llm.ChatChunk]:
-        await _nap()
-        async for chunk in voice.Agent.default.llm_node(self, chat_ctx, tools, model_settings):
-            yield chunk  # type: ignore[misc]
-
-
-class SlowAnswer(voice.Agent):
-    async def llm_node(
-        self, chat_ctx: llm.ChatContext, tools: list[Any], model_settings: voice.ModelSettings
-    ) -> AsyncIterator[llm.ChatChunk]:
-        # The whole stream is held back, so that the first sentence is late by as much.
-        chunks: list[Any] = []
-        async for chunk in voice.Agent.default.llm_node(self, chat_ctx, tools, model_settings):
-            chunks.append(chunk)
-        await _nap()
-        for chunk in chunks:
-            yield chunk
-
-
-class SlowSentence(voice.Agent):
-    async def tts_node(
-        self, text: AsyncIterable[str], model_settings: voice.ModelSettings
-    ) -> AsyncIterator[rtc.AudioFrame]:
-        async def whole() -> AsyncIterator[str]:
-            pieces = [piece async for piece in text]
-            await _nap()
-            for piece in pieces:
-                yield piece
-
-        async for frame in voice.Agent.default.tts_node(self, whole(), model_settings):
-            yield frame
-
-
-class SlowVoice(voice.Agent):
-    async def tts_node(
-        self, text: AsyncIterable[str], model_settings: voice.ModelSettings
-    ) -> AsyncIterator[rtc.AudioFrame]:
-        first = True
-        async for frame in voice.Agent.default.tts_node(self, text, model_settings):
-            if first:
-                first = False
-                await _nap()
-            yield frame
-
-
-def _performer(agent: type[voice.Agent]) -> type[SessionPerformer]:
-    class Planted(SessionPerformer):
-        def _session(
-            self, chosen: Candidate, clients: Any
-        ) -> tuple[voice.AgentSession[Any], voice.Agent]:
-            session, _ = super()._session(chosen, clients)
-            return session, agent(instructions=chosen.instructions)
-
-    return Planted
-
-
-async def _measure(address: tuple[str, str], agent: type[voice.Agent]) -> tuple[float, list[Trial]]:
-    """Return the median unattributed time of three trials after a warm-up."""
-    utterance = playable("slt-clock")
-    found = await play(
-        *address, candidate(), [utterance] * 4, performer=_performer(agent), timeouts=HANG_UP
-    )
-    trials = [each for each in found[1:] if isinstance(each, Trial)]
-    assert len(trials) == 3, [getattr(each, "failure", None) for each in found]
-    return sorted(unattributed_ms(each) for each in trials)[1], trials
-
-
-@pytest.mark.parametrize(
-    "agent",
-    [SlowTranscript, SlowDecision, SlowQuestion, SlowVoice],
-    ids=["stt", "endpointing", "llm-request", "tts"],
-)
-async def test_a_sleep_with_no_cause_is_unattributed(
-    address: tuple[str, str], agent: type[voice.Agent]
-) -> None:
-    """A sleep of 50 ms that nothing instruments comes back as 50 ms unattributed."""
-    unattributed, trials = await _measure(address, agent)
-    assert PLANTED_MS - TOLERANCE_MS <= unattributed <= PLANTED_MS + TOLERANCE_MS
+def _unattributed_ms(found: list[Played]) -> list[float]:
+    trials = [each for each in found if isinstance(each, Trial)]
+    assert len(trials) == len(found), [getattr(each, "failure", None) for each in found]
     for trial in trials:
         assert total_ns(trial) == response_ns(trial)
+    return [unattributed_ms(each) for each in trials]
 
 
-@pytest.mark.parametrize("agent", [SlowAnswer, SlowSentence], ids=["llm-answer", "tts-request"])
-async def test_text_held_back_by_the_agent_is_unattributed(
-    address: tuple[str, str], agent: type[voice.Agent]
+@pytest.mark.parametrize("agent", ["stt", "endpointing", "llm-request", "tts", "playout"])
+def test_a_sleep_with_no_cause_is_unattributed(virtually: ProcessPoolExecutor, agent: str) -> None:
+    """A sleep of 50 ms that nothing instruments comes back as 50 ms unattributed."""
+    found = virtually.submit(played, agent).result()
+    assert _unattributed_ms(found) == pytest.approx([PLANTED_MS] * 2, abs=EXACT_MS)
+
+
+@pytest.mark.parametrize("agent", ["llm-answer", "tts-request"])
+def test_text_held_back_by_the_agent_is_unattributed(
+    virtually: ProcessPoolExecutor, agent: str
 ) -> None:
     """Text that an agent holds back until the reply is complete is no provider's delay.
 
     From the arrival of the sentence's last token the agent waits for the tokens of the rest of the
     reply and sleeps: at least the sleep is unattributed.
     """
-    unattributed, _ = await _measure(address, agent)
-    assert unattributed >= PLANTED_MS - TOLERANCE_MS
-
-
-async def test_a_sleep_in_the_playout_is_unattributed(
-    address: tuple[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A sleep between the TTS and the speaker comes back as unattributed."""
-    capture = PlayoutClock.capture_frame
-
-    async def slow(self: PlayoutClock, frame: rtc.AudioFrame) -> None:
-        if not self.arrivals:
-            await _nap()
-        await capture(self, frame)
-
-    monkeypatch.setattr(PlayoutClock, "capture_frame", slow)
-    unattributed, _ = await _measure(address, voice.Agent)
-    assert PLANTED_MS - TOLERANCE_MS <= unattributed <= PLANTED_MS + TOLERANCE_MS
+    found = virtually.submit(played, agent).result()
+    assert min(_unattributed_ms(found)) >= PLANTED_MS - EXACT_MS
 
 
 @pytest.mark.parametrize(
@@ -181,13 +64,37 @@ async def test_a_sleep_in_the_playout_is_unattributed(
     ],
     ids=["stt", "preemptive", "vad"],
 )
-async def test_without_a_planted_sleep_everything_has_a_cause(
-    address: tuple[str, str], options: SessionOptions
+def test_without_a_planted_sleep_everything_has_a_cause(
+    virtually: ProcessPoolExecutor, options: SessionOptions
 ) -> None:
-    """On undisturbed trials the unattributed part is under a millisecond."""
-    utterance = playable("slt-clock")
-    found = await play(*address, candidate(), [utterance] * 4, session=options, timeouts=HANG_UP)
-    trials = [each for each in found[1:] if isinstance(each, Trial)]
-    assert len(trials) == 3, [getattr(each, "failure", None) for each in found]
-    # The median: on a small machine one trial in three may be disturbed.
-    assert sorted(unattributed_ms(each) for each in trials)[1] < 1.0
+    """Nothing is left without a cause."""
+    found = virtually.submit(played, "plain", options).result()
+    assert max(_unattributed_ms(found)) <= EXACT_MS
+
+
+@pytest.mark.realtime
+@pytest.mark.timing
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize(
+    ("agent", "least", "most"),
+    [
+        ("stt", PLANTED_MS - TOLERANCE_MS, PLANTED_MS + TOLERANCE_MS),
+        ("playout", PLANTED_MS - TOLERANCE_MS, PLANTED_MS + TOLERANCE_MS),
+        ("plain", 0.0, 1.0),
+    ],
+)
+async def test_real_time_is_told_apart_as_well(
+    address: tuple[str, str], agent: str, least: float, most: float
+) -> None:
+    """On the real clock the sleep comes back, and without one under a millisecond is left.
+
+    The median of three trials after a warm-up: on a small machine one in three may be disturbed.
+    """
+    found = await play(
+        *address,
+        candidate(),
+        [playable(UTTERANCE)] * 4,
+        performer=performer(agent),
+        timeouts=HANG_UP,
+    )
+    assert least <= sorted(_unattributed_ms(found[1:]))[1] <= most

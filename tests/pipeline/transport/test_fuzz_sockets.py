@@ -31,7 +31,7 @@ from harness.pipeline.transport.socket_reading import read_spoken, sent_at, spok
 from tests.pipeline.damage import Act, Close, Garbage, Reset, Said, damaged
 from tests.pipeline.wire_scripts import EARS, VOICES, Ear, Voice, loads
 
-ROUNDS = int(os.environ.get("TURNBENCH_FUZZ", "10000"))
+ROUNDS = int(os.environ.get("TURNBENCH_FUZZ", "3000"))
 
 pytestmark = pytest.mark.timeout(3600)
 
