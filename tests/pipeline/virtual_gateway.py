@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from aiohttp import web
 
 from harness.domain.driver import PlayableUtterance
 from harness.domain.suite import Candidate
+from harness.domain.trial import Trial as AnsweredTrial
 from harness.gateway.calls.config import GatewayConfig
 from harness.gateway.calls.context import Trial
 from harness.gateway.engines.worker import BlockingWorker
@@ -21,9 +23,19 @@ from harness.loops.virtual import VirtualLoop
 from harness.pipeline.transport.names import begin_names
 from tests.pipeline.playing import DATASET, Played, play
 
-__all__ = ["HOST", "PORT", "gateway_here", "on_virtual_time", "play_virtually"]
+__all__ = [
+    "EXACT_MS",
+    "HOST",
+    "PORT",
+    "answered",
+    "gateway_here",
+    "on_virtual_time",
+    "play_virtually",
+]
 
 T = TypeVar("T")
+EXACT_MS = 0.001
+"""How far a duration on virtual time may be from what was injected."""
 HOST, PORT = "127.0.0.1", 1
 _START_NS = 2**20 * 1_000_000_000
 
@@ -97,3 +109,16 @@ def play_virtually(
             return await play(root, config.key, chosen, utterances, **options)
 
     return on_virtual_time(work)
+
+
+def answered(
+    process: ProcessPoolExecutor,
+    chosen: Candidate,
+    utterances: list[PlayableUtterance],
+    **options: Any,
+) -> list[AnsweredTrial]:
+    """Perform utterances in a process of virtual time; the first opens the connections."""
+    found = process.submit(play_virtually, chosen, utterances, **options).result()
+    trials = [each for each in found if isinstance(each, AnsweredTrial)]
+    assert len(trials) == len(found), [getattr(each, "failure", None) for each in found]
+    return trials

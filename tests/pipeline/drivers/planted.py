@@ -9,7 +9,7 @@ from livekit.agents import llm, stt, voice
 
 from harness.domain.suite import Candidate, SessionOptions, Timeouts
 from harness.domain.trial import Failure
-from harness.pipeline.drivers.performer import Performance
+from harness.pipeline.drivers.performance import Performance
 from harness.pipeline.drivers.session import SessionPerformer
 from harness.pipeline.line.sink import PlayoutClock
 from tests.pipeline.playing import Played, candidate, playable

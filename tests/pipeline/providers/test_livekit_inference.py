@@ -2,6 +2,7 @@
 
 import base64
 import json
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import pytest
@@ -29,6 +30,7 @@ from harness.pipeline.recording.recording import (
 from harness.pipeline.transport.listening import join_transcripts
 from harness.pipeline.transport.socket_reading import read_spoken, spoken_failure
 from tests.pipeline.playing import play, playable, response_ns, total_ns, unattributed_ms
+from tests.pipeline.virtual_gateway import EXACT_MS, answered
 
 HANG_UP = Timeouts(hang_up_s=0.1)
 ENVIRON = {"LIVEKIT_API_KEY": "key", "LIVEKIT_API_SECRET": "a-secret-of-more-than-32-characters"}
@@ -119,15 +121,11 @@ async def test_a_fallback_that_names_no_model_is_refused() -> None:
         live(Stage.STT, ENVIRON, options={"fallback": [{"voice": "x"}]})
 
 
-@pytest.mark.realtime
-@pytest.mark.timing
-async def test_turns_are_measured_down_to_the_socket(address: tuple[str, str]) -> None:
+def test_turns_are_measured_down_to_the_socket(virtually: ProcessPoolExecutor) -> None:
     """Each stage's transport is seen, in the first trial and on sockets that the next reuses."""
-    utterance = playable()
-    trials = await play(*address, candidate(), [utterance, utterance])
+    trials = answered(virtually, candidate(), [playable()] * 2)
     heard_first = set()
     for trial in trials:
-        assert isinstance(trial, Trial), trial.failure
         turn = trial.turns[0]
         marks = turn.marks
         # livekit packs 50 ms, so the last speech may leave that much after it was due.
@@ -154,13 +152,10 @@ async def test_turns_are_measured_down_to_the_socket(address: tuple[str, str]) -
     assert last.connection.reused
 
 
-@pytest.mark.realtime
-@pytest.mark.timing
-async def test_undisturbed_turns_are_explained(address: tuple[str, str]) -> None:
-    """The best of a few turns leaves less than a millisecond without a cause."""
-    utterance = playable()
-    trials = await play(*address, candidate(), [utterance] * 3, timeouts=HANG_UP)
-    assert min(map(unattributed_ms, trials)) < 1.0
+def test_undisturbed_turns_are_explained(virtually: ProcessPoolExecutor) -> None:
+    """No turn leaves time without a cause."""
+    for trial in answered(virtually, candidate(), [playable()] * 2, timeouts=HANG_UP):
+        assert unattributed_ms(trial) == pytest.approx(0, abs=EXACT_MS)
 
 
 @pytest.mark.realtime

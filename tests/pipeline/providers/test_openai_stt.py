@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,14 @@ from harness.pipeline.drivers.performer import Base
 from harness.pipeline.drivers.session import SessionPerformer
 from harness.pipeline.drivers.stage import StagePerformer
 from tests.pipeline.playing import DATASET, Played, part_ms, play, playable, unattributed_ms
+from tests.pipeline.virtual_gateway import EXACT_MS, answered
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(120)]
 
 UTTERANCE = "slt-clock"
 TEXT = "What time is it?"
+SPOKEN = [playable(UTTERANCE)] * 2
+HANG_UP = Timeouts(hang_up_s=0.1)
 WAYS: Mapping[str, tuple[str, str | None, Mapping[str, Any]]] = {
     "realtime": ("openai", None, {"realtime": True}),
     "realtime-by-client": ("openai", "gpt-realtime-whisper", {}),
@@ -125,20 +129,17 @@ async def test_it_hears(hearing: GatewayProcess, way: str, driver: type[Base]) -
     assert connection is not None
     if "rest" in way:
         assert connection.reused
+    if "rest" in way and driver is SessionPerformer:
+        assert all(part_ms(trial, "upload") > 0 for trial in found)
 
 
-@pytest.mark.timing
 @pytest.mark.parametrize("way", ["rest", "openadapter-rest"])
-async def test_rest_waits_for_the_detector_and_says_so(hearing: GatewayProcess, way: str) -> None:
-    """The detector's silence, the upload and the recognition are three parts; nothing is left."""
-    found = await performed(hearing, candidate(way), times=4, hang_up_s=0.1)
-    trials = [each for each in found[1:] if isinstance(each, Trial)]
-    assert len(trials) == 3, [getattr(each, "failure", None) for each in found]
-    for trial in trials:
+def test_rest_waits_for_the_detector_and_says_so(virtually: ProcessPoolExecutor, way: str) -> None:
+    """The detector's silence and the recognition are parts; an upload takes no virtual time."""
+    for trial in answered(virtually, candidate(way), SPOKEN, timeouts=HANG_UP):
         assert part_ms(trial, "vad_silence") > 250
-        assert part_ms(trial, "upload") > 0
-        assert part_ms(trial, "stt") >= 99
-    assert sorted(unattributed_ms(each) for each in trials)[1] < 1.0
+        assert part_ms(trial, "stt") == pytest.approx(100, abs=EXACT_MS)
+        assert unattributed_ms(trial) == pytest.approx(0, abs=EXACT_MS)
 
 
 async def test_the_server_ends_an_utterance_after_the_stated_silence(
@@ -158,37 +159,26 @@ async def test_the_server_ends_an_utterance_after_the_stated_silence(
     assert span.ns > 690e6
 
 
-@pytest.mark.timing
-async def test_the_way_to_the_realtime_socket_is_named(hearing: GatewayProcess) -> None:
+def test_the_way_to_the_realtime_socket_is_named(virtually: ProcessPoolExecutor) -> None:
     """Resampler and packet are the client's waits, the silence is endpointing, the rest hearing."""
     chosen = candidate("realtime", stt={"turn_detection": {"silence_duration_ms": 450}})
-    found = await performed(hearing, chosen, times=5, hang_up_s=0.1)
-    trials = [each for each in found[1:] if isinstance(each, Trial)]
-    assert len(trials) >= 3
-    for trial in trials:
+    for trial in answered(virtually, chosen, SPOKEN, timeouts=HANG_UP):
         # 50 ms at the most for the packet, and for the resampler its filter's and a frame.
         held = part_ms(trial, "resampling") + part_ms(trial, "packet")
-        assert 0 < held <= 100.001
-        assert part_ms(trial, "provider_silence") == pytest.approx(450, abs=0.001)
-        assert part_ms(trial, "stt") >= 99
+        assert 0 < held <= 100 + EXACT_MS
+        assert part_ms(trial, "provider_silence") == pytest.approx(450, abs=EXACT_MS)
+        assert part_ms(trial, "stt") == pytest.approx(100, abs=EXACT_MS)
         assert request(trial, Stage.STT).facts["endpointing_silence_ms"] == 450
-    assert min(part_ms(each, "stt") for each in trials) < 120
-    assert min(unattributed_ms(each) for each in trials) < 1.0
+        assert unattributed_ms(trial) == pytest.approx(0, abs=EXACT_MS)
 
 
-@pytest.mark.timing
-async def test_a_client_that_ends_utterances_waits_itself(hearing: GatewayProcess) -> None:
+def test_a_client_that_ends_utterances_waits_itself(virtually: ProcessPoolExecutor) -> None:
     """The silence that its detector needs is the client's wait, and no time of the provider's."""
-    found = await performed(hearing, candidate("realtime-by-client"), times=4, hang_up_s=0.1)
-    trials = [each for each in found[1:] if isinstance(each, Trial)]
-    assert len(trials) >= 2
-    for trial in trials:
+    chosen = candidate("realtime-by-client")
+    for trial in answered(virtually, chosen, SPOKEN, timeouts=HANG_UP):
         assert part_ms(trial, "vad_silence") > 250
         assert part_ms(trial, "provider_silence") == 0
-    heard = sorted(part_ms(each, "stt") for each in trials)
-    # Held up, a client stamps the sending late or the answer: the median and the best trial tell.
-    assert heard[len(heard) // 2] >= 99
-    assert heard[0] < 120
+        assert part_ms(trial, "stt") == pytest.approx(100, abs=EXACT_MS)
 
 
 async def test_interims_come_over_the_realtime_socket(hearing: GatewayProcess) -> None:

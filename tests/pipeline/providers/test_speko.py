@@ -4,6 +4,7 @@ import asyncio
 import json
 import struct
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from tests.pipeline.playing import (
     playable,
     unattributed_ms,
 )
+from tests.pipeline.virtual_gateway import EXACT_MS, answered
 
 pytestmark = [pytest.mark.realtime, pytest.mark.timeout(120)]
 
@@ -70,6 +72,8 @@ tts = [
 ]
 """
 UTTERANCE = "slt-clock"
+SPOKEN = [playable(UTTERANCE)] * 2
+HANG_UP = Timeouts(hang_up_s=0.1)
 CONNECT = APIConnectOptions(max_retry=0, timeout=5.0)
 
 
@@ -161,30 +165,27 @@ def client(gateway: GatewayProcess, stage: Stage, profile: str = "exact", **more
 
 
 class TestASession:
-    @pytest.mark.timing
-    async def test_a_turn_through_speko_is_explained(self, speko: GatewayProcess) -> None:
+    def test_a_turn_through_speko_is_explained(self, virtually: ProcessPoolExecutor) -> None:
         """Recognition, answer and speech; each millisecond has a cause, the detector's silence too.
 
         The third part of the wait is what Speko took: the injected 100, 200 and 120 ms.
         """
-        found = await performed(speko, candidate(), times=4, hang_up_s=0.1)
-        trials = [each for each in found[1:] if isinstance(each, Trial)]
-        assert len(trials) == 3, [getattr(each, "failure", None) for each in found]
-        assert sorted(unattributed_ms(each) for each in trials)[1] < 1.0
+        trials = answered(virtually, candidate(), SPOKEN, timeouts=HANG_UP)
         for trial in trials:
+            marks = trial.turns[0].timeline()
+            assert unattributed_ms(trial) == pytest.approx(0, abs=EXACT_MS)
             assert trial.turns[0].transcripts[-1].text == playable(UTTERANCE).utterance.text
             assert part_ms(trial, "vad_silence") > 250
-            assert part_ms(trial, "upload") > 0
-        for start, end, least in (
-            (Mark.SPEECH_SENT, Mark.FINAL_RECEIVED, 100),
-            (Mark.LLM_SENT, Mark.LLM_TEXT_RECEIVED, 199),
-            (Mark.TTS_SENT, Mark.TTS_FIRST_BYTE, 119),
-        ):
-            spans = [trial.turns[0].timeline().span(start, end) for trial in trials]
-            # The median: a client that is held up after it has sent stamps the sending late.
-            assert sorted(span.ns / 1e6 for span in spans if span is not None)[1] >= least
-        assert requests(trials[0], Stage.STT)[0].connection is not None
-        assert requests(trials[0], Stage.STT)[0].connection.reused  # type: ignore[union-attr]
+            for start, end, injected in (
+                (Mark.SPEECH_SENT, Mark.FINAL_RECEIVED, 100),
+                (Mark.LLM_SENT, Mark.LLM_TEXT_RECEIVED, 200),
+                (Mark.TTS_SENT, Mark.TTS_FIRST_BYTE, 120),
+            ):
+                span = marks.span(start, end)
+                assert span is not None
+                assert span.ns / 1e6 == pytest.approx(injected, abs=EXACT_MS)
+        assert requests(trials[1], Stage.STT)[0].connection is not None
+        assert requests(trials[1], Stage.STT)[0].connection.reused  # type: ignore[union-attr]
 
     async def test_the_route_is_kept_with_every_request(self, speko: GatewayProcess) -> None:
         """Provider, model, failovers and scores of each answer stand in its facts."""
@@ -207,35 +208,33 @@ class TestASession:
         assert answer.facts["done"] is True
         assert answer.text
         assert all(each.received_ns is not None for each in answer.arrivals)
+        assert part_ms(trial, "upload") > 0
 
-    @pytest.mark.timing
-    async def test_buffering_costs_the_rest_of_the_answer(self, speko: GatewayProcess) -> None:
+    def test_buffering_costs_the_rest_of_the_answer(self, virtually: ProcessPoolExecutor) -> None:
         """What Speko's JavaScript adapter does makes the first text as late as the last."""
         streamed, buffered = [
-            await performed(
-                speko,
+            answered(
+                virtually,
                 candidate(llm={"buffered": whole}),
-                times=2,
                 # Its answer is long enough to show it.
-                utterance=playable("kal16-timer"),
-                hang_up_s=0.1,
-            )
+                [playable("kal16-timer")] * 2,
+                timeouts=HANG_UP,
+            )[1]
             for whole in (False, True)
         ]
         spans = []
-        for trial in (streamed[1], buffered[1]):
-            assert isinstance(trial, Trial), trial.failure
+        for trial in (streamed, buffered):
             span = trial.turns[0].timeline().span(Mark.LLM_REQUEST, Mark.LLM_FIRST_TEXT)
             assert span is not None
             spans.append(span.ns / 1e6)
             received = trial.turns[0].timeline().span(Mark.LLM_SENT, Mark.LLM_TEXT_RECEIVED)
             assert received is not None
             assert received.ns < 300e6
-        deltas = len(requests(buffered[1], Stage.LLM)[0].arrivals)
+        deltas = len(requests(buffered, Stage.LLM)[0].arrivals)
         assert deltas > 10
         # The gateway sends a delta each 15 ms.
-        assert spans[1] - spans[0] > (deltas - 1) * 15 * 0.8
-        assert not isinstance(waterfall(buffered[1].turns[0]), Missing)
+        assert spans[1] - spans[0] == pytest.approx((deltas - 1) * 15, abs=15)
+        assert not isinstance(waterfall(buffered.turns[0]), Missing)
 
     async def test_options_reach_the_wire(self, speko: GatewayProcess, truth: Path) -> None:
         """Language, region, objective, allow-lists, keywords, voice, speed: all were seen."""
@@ -282,7 +281,6 @@ class TestASession:
         assert isinstance(trial, Trial), trial.failure
         assert not requests(trial, Stage.STT)
 
-    @pytest.mark.timing
     @pytest.mark.parametrize(
         "session",
         [
@@ -292,32 +290,26 @@ class TestASession:
         ],
         ids=["vad", "preemptive", "delay"],
     )
-    async def test_other_turn_handling_is_explained_too(
-        self, speko: GatewayProcess, session: SessionOptions
+    def test_other_turn_handling_is_explained_too(
+        self, virtually: ProcessPoolExecutor, session: SessionOptions
     ) -> None:
         """By livekit's detector, with preemption, with a delay: no time without a cause."""
-        found = await performed(speko, candidate(), times=4, session=session, hang_up_s=0.1)
-        trials = [each for each in found[1:] if isinstance(each, Trial)]
-        assert len(trials) == 3, [getattr(each, "failure", None) for each in found]
-        assert sorted(unattributed_ms(each) for each in trials)[1] < 1.5
+        for trial in answered(virtually, candidate(), SPOKEN, timeouts=HANG_UP, session=session):
+            assert unattributed_ms(trial) == pytest.approx(0, abs=EXACT_MS)
 
 
 class TestEachStageAlone:
-    @pytest.mark.timing
-    async def test_recognition_is_asked_at_the_known_end(self, speko: GatewayProcess) -> None:
+    def test_recognition_is_asked_at_the_known_end(self, virtually: ProcessPoolExecutor) -> None:
         """No detector waits: the recording goes out with the frame that ends the speech."""
-        found = await performed(speko, candidate(), times=3, performer=StagePerformer)
-        trials = [each for each in found[1:] if isinstance(each, Trial)]
-        assert len(trials) == 2, [getattr(each, "failure", None) for each in found]
-        for trial in trials:
+        for trial in answered(virtually, candidate(), SPOKEN, performer=StagePerformer):
             line = trial.turns[0].timeline()
             sent = line.span(Mark.SPEECH_END, Mark.SPEECH_SENT)
             heard = line.span(Mark.SPEECH_SENT, Mark.FINAL_RECEIVED)
             assert sent is not None
             assert heard is not None
-            # A frame is 20 ms; the rest is room for a busy machine.
-            assert sent.ns < 150e6
-            assert heard.ns >= 99e6
+            # A frame is 20 ms.
+            assert 0 <= sent.ns <= 20e6
+            assert heard.ns / 1e6 == pytest.approx(100, abs=EXACT_MS)
             assert not any(wait.cause.value == "vad_silence" for wait in trial.turns[0].waits)
 
     async def test_silence_is_no_transcript(self, speko: GatewayProcess) -> None:
