@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
+from harness.domain.candidate import Candidate
 from harness.domain.driver import PlayableUtterance
-from harness.domain.suite import Candidate
 from harness.domain.trial import Trial as AnsweredTrial
 from harness.gateway.calls.config import GatewayConfig
 from harness.gateway.calls.context import Trial

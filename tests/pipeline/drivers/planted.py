@@ -7,8 +7,9 @@ from typing import Any
 from livekit import rtc
 from livekit.agents import llm, stt, voice
 
-from harness.domain.suite import Candidate, SessionOptions, Timeouts
-from harness.domain.trial import Failure
+from harness.domain.candidate import Candidate
+from harness.domain.request import Failure
+from harness.domain.suite import SessionOptions, Timeouts
 from harness.pipeline.drivers.performance import Performance
 from harness.pipeline.drivers.session import SessionPerformer
 from harness.pipeline.line.sink import PlayoutClock
