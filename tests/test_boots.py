@@ -17,7 +17,8 @@ from harness.domain.request import FailureKind
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.errors import InvariantError
-from harness.runner import End, Outcome, run_suite
+from harness.runner.outcome import End, Outcome
+from harness.runner.running import run_suite
 from harness.store.runs.decode import decode_boot
 from harness.store.runs.encode import encode_boot
 from tests.scripted_performer import ScriptedPerformer, failed_of, playable, suite_of, trial_of

@@ -15,7 +15,9 @@ from harness.domain.suite import Driver, Limits, Price, Suite, Timeouts
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.errors import ConfigurationError, InvariantError, ProviderError
-from harness.runner import End, Outcome, Progress, run_suite, trial_deadline_s
+from harness.runner.ledger import trial_deadline_s
+from harness.runner.outcome import End, Outcome, Progress
+from harness.runner.running import run_suite
 from tests.scripted_performer import ScriptedPerformer, failed_of, playable, suite_of, trial_of
 
 QUICK = Timeouts(connect_s=0.01, transcript_s=0.01, reply_s=0.01, playout_s=0.01)

@@ -72,8 +72,11 @@ class Lanes:
                 return
         self._free.append(lane)
 
-    async def aclose(self) -> None:
-        """End all processes."""
+    async def aclose(self, *, at_once: bool = False) -> None:
+        """End all processes; at once where nothing that they do is wanted any more."""
+        if at_once:
+            for lane in self._lanes:
+                lane.kill()
         for task in self._opening:
             task.cancel()
         await asyncio.gather(*self._opening, return_exceptions=True)

@@ -38,7 +38,7 @@ from harness.loops.accounting import AccountedLoop, Owner, context_of
 from harness.loops.errors import VirtualClockError
 from harness.loops.virtual import VirtualLoop
 from harness.pipeline.transport.names import begin_names
-from harness.runner import trial_deadline_s
+from harness.runner.ledger import trial_deadline_s
 
 __all__ = ["RealStage", "VirtualStage", "draws_of", "instant_of", "stage_for"]
 

@@ -24,7 +24,8 @@ from harness.cli.shared.parser import make_parser
 from harness.domain.plan import make_plan
 from harness.domain.suite import Budget, BudgetKind
 from harness.errors import ConfigurationError
-from harness.runner import End, run_suite
+from harness.runner.outcome import End
+from harness.runner.running import run_suite
 from harness.store.runs.plans import DatasetSummary, RunPlan
 from harness.store.runs.writer import create_run
 from harness.store.shipped import shipped_folder

@@ -21,7 +21,8 @@ from harness.domain.utterance import Utterance
 from harness.errors import ConfigurationError
 from harness.lanes.manifest import Gateway
 from harness.lanes.parts import gateway_for, performers_for
-from harness.runner import End, Progress, run_suite
+from harness.runner.outcome import End, Progress
+from harness.runner.running import run_suite
 from harness.store.datasets.audio import Audio, load_audio, to_pipeline
 from harness.store.runs.environment import load_dotenv, missing_keys, redact
 from harness.store.runs.heard_replies import append_heard, read_heard

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from harness.domain.trial import FailedTrial
-from harness.runner import Progress
+from harness.runner.outcome import Progress
 
 __all__ = ["ProgressLine", "clock_text", "progress_text"]
 

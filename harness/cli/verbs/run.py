@@ -1,53 +1,42 @@
 """``turnbench run``: check, estimate, perform, report."""
 
 import argparse
-import asyncio
 import dataclasses
-import json
-import os
 import secrets
-import shutil
-import signal
 import sys
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.analysis.turn.definitions import definition_digests
+from harness.cli.shared.concluding import conclude, discard, gated, report
 from harness.cli.shared.estimates import print_estimate
 from harness.cli.shared.looks import LOOKS, looks_of, plan_looks
 from harness.cli.shared.measured import DEFINITIONS
+from harness.cli.shared.performing import drive, performed
 from harness.cli.shared.progress import ProgressLine
 from harness.cli.shared.suite_options import find_suite, override, with_hashes
-from harness.domain.costs import PlanEstimate, estimate, trial_cost
+from harness.domain.costs import PlanEstimate, estimate
 from harness.domain.driver import PlayableUtterance
 from harness.domain.plan import make_plan
-from harness.domain.suite import Clock, Driver, Suite, Via
+from harness.domain.suite import Driver, Suite, Via
 from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.errors import ConfigurationError
-from harness.lanes.job import LaneJob
-from harness.lanes.manifest import gateway_config, write_gateway_manifest
-from harness.lanes.pool import Lanes
-from harness.runner import End, Outcome, run_suite
+from harness.lanes.manifest import write_gateway_manifest
+from harness.runner.outcome import End
 from harness.store.datasets.barge_ins import store_barge_ins, with_barge_ins
 from harness.store.datasets.conditions import store_conditioned
 from harness.store.datasets.selection import Selection, select_utterances
-from harness.store.runs.encode import encode_boot
-from harness.store.runs.environment import collect_environment, missing_keys, redact
+from harness.store.runs.environment import missing_keys, redact
 from harness.store.runs.plans import DatasetSummary, RunPlan
-from harness.store.runs.run import Run, find_run
+from harness.store.runs.run import find_run
 from harness.store.runs.writer import RunWriter, create_run, resume_run
 from harness.store.suites.suite import suite_path
 
 __all__ = ["run"]
 
-HEARD = "heard.jsonl"
-"""What the embedded recogniser heard on the virtual clock, kept by and for the lanes."""
-INTERRUPTED = 130
-INCONCLUSIVE = 3
 MISUSE = 2
-FAILED = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +99,11 @@ def _prepare(options: argparse.Namespace) -> _Job:
         looks = plan_looks(suite, len(selection.utterances), options.max_trials)
         suite = dataclasses.replace(suite, repeats=looks[-1])
         facts[LOOKS] = {"repeats": list(looks), "most_trials": options.max_trials}
-    if _gated(options) and not suite.budgets:
+    if gated(options) and not suite.budgets:
         raise ConfigurationError(
             f"{options.suite}: has no [[budget]]; an empty gate would pass anything"
         )
-    if _gated(options):
+    if gated(options):
         from harness.cli.shared.verdicts import held_baseline
 
         # A baseline that is missing is said now, not when all has been measured.
@@ -146,10 +135,6 @@ def _warn_of_unheard(suite: Suite) -> None:
         f"{hang_up_s:g} s, since the caller hangs up; leave hang_up_s out to have all heard",
         file=sys.stderr,
     )
-
-
-def _gated(options: argparse.Namespace) -> bool:
-    return bool(options.gate) or options.max_trials is not None
 
 
 def _estimate(suite: Suite, keys: tuple[TrialKey, ...], selection: Selection) -> PlanEstimate:
@@ -238,7 +223,7 @@ def _resume(options: argparse.Namespace) -> int:
                 done=len(plan.keys) - len(missing),
                 **_kept(status, "ended", "reason"),
             )
-            return _report(writer, options)
+            return report(writer, options)
         if plan.suite.via is Via.LIVE:
             from harness.store.runs.environment import load_dotenv
 
@@ -305,18 +290,18 @@ def _perform(
     print(f"turnbench: writing {path}", file=sys.stderr)
     try:
         with ProgressLine(_estimate_left(plan, stored, selection)) as line:
-            outcome = _drive(
-                _performed(writer, stored, utterances=utterances, line=line, options=options)
+            outcome = drive(
+                performed(writer, stored, utterances=utterances, line=line, options=options)
             )
     except ConfigurationError as error:
         writer.set_status("failed", reason=redact(str(error)), done=len(stored))
         if not stored:
-            _discard(path)
+            discard(path)
         raise
     except KeyboardInterrupt:
         writer.set_status("interrupted", done=len(stored))
         if not stored:
-            _discard(path)
+            discard(path)
         raise
     writer.set_status(
         outcome.end.value,
@@ -327,7 +312,7 @@ def _perform(
         ended=dict(outcome.ended),
         spent=outcome.spent,
     )
-    return _conclude(writer, outcome, options)
+    return conclude(writer, outcome, options)
 
 
 def _estimate_left(
@@ -336,256 +321,3 @@ def _estimate_left(
     done = {each.key.order for each in stored}
     left = tuple(key for key in plan.keys if key.order not in done)
     return _estimate(plan.suite, left, selection).seconds
-
-
-def _discard(path: Path) -> None:
-    """Remove the folder of a run that has measured nothing."""
-    shutil.rmtree(path, ignore_errors=True)
-
-
-def _drive(work: Coroutine[Any, Any, Outcome]) -> Outcome:
-    """Run the event loop; after an interruption, leave it without waiting for what hangs."""
-    runner = asyncio.Runner()
-    try:
-        outcome = runner.run(work)
-    except BaseException:
-        runner.close()
-        raise
-    if outcome.end is not End.INTERRUPTED:
-        runner.close()
-    return outcome
-
-
-async def _performed(
-    writer: RunWriter,
-    stored: tuple[Trial | FailedTrial, ...],
-    *,
-    utterances: Mapping[str, PlayableUtterance],
-    line: ProgressLine,
-    options: argparse.Namespace,
-) -> Outcome:
-    from harness.analysis.turn.disturbance import disturbance
-
-    plan = writer.run.plan
-    virtual = plan.suite.clock is Clock.VIRTUAL
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-
-    def started(endpoints: Mapping[str, Mapping[str, Any]]) -> None:
-        writer.add_environment(
-            {
-                **collect_environment(),
-                "endpoints": {
-                    name: {
-                        key: [encode_boot(each) for each in value] if key == "boots" else value
-                        for key, value in facts.items()
-                    }
-                    for name, facts in endpoints.items()
-                },
-                "first_trial": len(stored),
-            }
-        )
-
-    lanes = Lanes(_lane_job(writer.run), plan.suite.concurrency)
-    lanes.open()
-    try:
-        return await run_suite(
-            plan.suite,
-            plan.keys,
-            performers=lanes.performers(),
-            utterances=utterances,
-            sink=writer.append,
-            done=[trial.key for trial in stored],
-            spent=_spent(plan, stored, utterances),
-            # On a virtual clock nothing disturbs, and once more would be the same once more.
-            disturbed=None if options.no_rerun or virtual else disturbance,
-            redact=redact,
-            progress=line.update,
-            tell=line.tell,
-            started=started,
-            stop=stop,
-            keep_going=options.keep_going,
-            max_reruns=max(2, len(plan.keys) // 6),
-            looks=looks_of(plan),
-            enough=_Looker(writer.run, line, options) if looks_of(plan) else None,
-        )
-    finally:
-        await lanes.aclose()
-
-
-def _lane_job(run: Run) -> LaneJob:
-    """Return the run as its lanes need to know it."""
-    plan = run.plan
-    gateway = None
-    if plan.suite.via is Via.GATEWAY:
-        gateway = gateway_config(
-            plan.suite,
-            seed=plan.seed,
-            truth=run.truth_path,
-            utterances=run.path / "utterances.jsonl",
-        )
-    return LaneJob(suite=plan.suite, run=run.name, gateway=gateway, heard=run.path / HEARD)
-
-
-@dataclass(frozen=True, slots=True)
-class _Looker:
-    """Says whether the verdict is clear after a look."""
-
-    run: Run
-    line: ProgressLine
-    options: argparse.Namespace
-
-    def __call__(self, repeats: int) -> str:
-        """Return the verdict where it is clear."""
-        from harness.analysis.statistics.gate_rule import Verdict
-        from harness.cli.shared.verdicts import judge_run
-
-        try:
-            verdict = judge_run(self.run, self.options.baseline)
-        except ConfigurationError:
-            # Said at the end, when all that can be measured has been.
-            return ""
-        clear = verdict.verdict is not Verdict.INCONCLUSIVE
-        self.line.say(f"after {repeats} repeats: {verdict.verdict.value}: {verdict.reason}")
-        return f"clear after {repeats} repeats: {verdict.verdict.value}" if clear else ""
-
-
-def _spent(
-    plan: RunPlan,
-    stored: tuple[Trial | FailedTrial, ...],
-    utterances: Mapping[str, PlayableUtterance],
-) -> float | None:
-    """Return what the stored trials have cost."""
-    candidates = {each.name: each for each in plan.suite.candidates}
-    costs = [
-        trial_cost(
-            plan.suite,
-            candidates[trial.key.candidate],
-            trial,
-            len(utterances[trial.key.recording].pcm) / 2 / 16_000,
-        )
-        for trial in stored
-    ]
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) if known else None
-
-
-def _conclude(writer: RunWriter, outcome: Outcome, options: argparse.Namespace) -> int:
-    """Print how the run ended and return the exit code."""
-    path, suite = writer.run.path, writer.run.plan.suite
-    for name, reason in outcome.ended.items():
-        print(f"turnbench: candidate {name!r} ended early: {redact(reason)}", file=sys.stderr)
-    go_on = f"go on with: turnbench run --resume {path}"
-    if outcome.end is End.INTERRUPTED:
-        if not writer.run.trials():
-            _discard(path)
-            print("turnbench: interrupted before the first trial ended", file=sys.stderr)
-        else:
-            kept = len(writer.run.plan.keys) - outcome.remaining
-            print(
-                f"turnbench: interrupted; {kept} of {len(writer.run.plan.keys)} trials are kept; "
-                f"{go_on}",
-                file=sys.stderr,
-            )
-        # Nothing that hangs in a library may keep the prompt from coming back.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(INTERRUPTED)
-    if outcome.end is End.FAILED:
-        raise ConfigurationError(outcome.reason)
-    if outcome.end is End.STOPPED:
-        print(f"turnbench: stopped: {outcome.reason}; {go_on}", file=sys.stderr)
-    trials = writer.run.trials()
-    answered = {
-        trial.key.candidate for trial in trials if isinstance(trial, Trial) and not trial.key.warmup
-    }
-    code = _report(writer, options, outcome)
-    if outcome.end is End.STOPPED:
-        return code or INCONCLUSIVE
-    silent = [each.name for each in suite.candidates if each.name not in answered]
-    return code or (FAILED if silent or outcome.ended else 0)
-
-
-def _hear_again(run: Run, outcome: Outcome | None) -> None:
-    """Have the replies heard by the recogniser that the suite names; a mishap costs tts_wer alone.
-
-    Before the verdict, since a budget may rest on it.
-    """
-    suite = run.plan.suite
-    if suite.intelligibility is None:
-        return
-    from harness.cli.shared.hearing import hear_again
-
-    left = suite.limits.spend
-    if left is not None and outcome is not None and outcome.spent is not None:
-        left = max(0.0, left - outcome.spent)
-    try:
-        hear_again(run, spend=left)
-    except ConfigurationError as error:
-        again = f"`turnbench intelligibility {run.path}` tries again"
-        print(f"turnbench: tts_wer is missing: {redact(str(error))}; {again}", file=sys.stderr)
-
-
-def _report(writer: RunWriter, options: argparse.Namespace, outcome: Outcome | None = None) -> int:
-    """Print the run's table, write its report, and judge it where a gate was asked for.
-
-    Returns:
-        The gate's exit code; 0 without one.
-    """
-    from harness.cli.shared.outputs import print_view, write_html
-    from harness.cli.shared.run_view import view_of
-    from harness.report.verdicts import verdict_view
-
-    _hear_again(writer.run, outcome)
-    verdict, code = None, 0
-    if _gated(options) or looks_of(writer.run.plan):
-        from harness.analysis.gate.judged import exit_code
-        from harness.cli.shared.verdicts import (
-            gate_document,
-            judge_run,
-            print_verdict,
-            write_outputs,
-        )
-
-        verdict = judge_run(writer.run, options.baseline)
-        code = exit_code(verdict, allow_inconclusive=options.allow_inconclusive)
-    shown = None if verdict is None else verdict_view(verdict)
-    report: Path | None = None
-    if options.no_report:
-        view = view_of(writer.run, verdict=shown)
-    else:
-        report, view = write_html(writer.run, verdict=shown)
-    if verdict is not None:
-        write_outputs(view, options)
-    if options.json:
-        facts: dict[str, Any] = {
-            "run": str(writer.run.path),
-            "report": None if report is None else str(report),
-            "emulated": writer.run.plan.emulated,
-            "clock": writer.run.plan.suite.clock.value,
-            "planned": len(writer.run.plan.keys),
-        }
-        if outcome is not None:
-            facts.update(
-                end=outcome.end.value,
-                reason=outcome.reason,
-                performed=outcome.performed,
-                failed=outcome.failed,
-                reruns=outcome.reruns,
-                remaining=outcome.remaining,
-                ended=dict(outcome.ended),
-                spent=outcome.spent,
-            )
-        if verdict is not None:
-            facts["gate"] = gate_document(verdict, code)
-        print(json.dumps(facts, ensure_ascii=False, indent=1))
-        return code
-    print_view(view)
-    if verdict is not None:
-        print_verdict(view, verdict)
-    print(f"run     {writer.run.path}")
-    if report is not None:
-        print(f"report  {report}")
-    return code

@@ -21,7 +21,7 @@ from harness.pipeline.drivers.boots import sleepers, wake
 from harness.pipeline.drivers.session import SessionPerformer
 from harness.pipeline.place import Place
 from harness.pipeline.recording.health import Watch
-from harness.runner import run_suite
+from harness.runner.running import run_suite
 from harness.store.runs.decode import decode_trial
 from harness.store.runs.encode import encode_trial
 from tests.pipeline.playing import DATASET, playable

@@ -1,0 +1,1 @@
+"""Performs a plan: interleaved trials, limits, re-runs, and an end that comes whatever happens."""
