@@ -27,7 +27,7 @@ def _lost(cells: Iterable[HeadlineCell]) -> frozenset[str]:
     for each in cells:
         for k, (label, value) in enumerate(each.statistics):
             named.add(label)
-            if k == 0 or not _small(value):
+            if k == 0 or value.state in (CellState.VALUE, CellState.TIMED_OUT):
                 carried.add(label)
     return frozenset(named - carried)
 

@@ -253,13 +253,14 @@ def evidence(pair: PairComparison, leading: MetricChange, family: int) -> str:
         return ""
     unit = Unit(METRICS[leading.metric].unit)
     around = interval(difference.low, difference.high, unit, difference.point)
+    if around:
+        around = f" ({percent(difference.confidence, 0)} interval {around})"
     relative = ""
     if isinstance(leading.change.ratio, Estimate):
         relative = f", a ratio of {decimal(leading.change.ratio.point, 2)}"
     return (
         f"{METRICS[leading.metric].title}, {pair.candidate} against {pair.reference}: "
-        f"{cell(difference, unit, signed=True).text} "
-        f"({percent(difference.confidence, 0)} interval {around}){relative}, p "
+        f"{cell(difference, unit, signed=True).text}{around}{relative}, p "
         f"{_equals(p_text(leading.p))} over {leading.change.utterances} recordings that both "
         f"heard, corrected over {family} tests."
     )

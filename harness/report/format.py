@@ -208,7 +208,9 @@ def interval(low: float, high: float | TimedOut, unit: Unit, reference: float) -
     """
     if isinstance(high, TimedOut):
         return f"{_bare(low, unit, reference)} {DASH} timed out"
-    if math.isinf(low) and math.isinf(high):
+    # What no ratio lies below says nothing either.
+    nothing = low <= 0 if unit is Unit.RATIO else math.isinf(low)
+    if nothing and math.isinf(high):
         return ""
     if math.isinf(low):
         return f"at most {_bare(high, unit, reference)}"

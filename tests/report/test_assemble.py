@@ -159,6 +159,16 @@ def test_beside_a_streaming_stt_finals_only_is_a_dash() -> None:
     assert streaming.state is CellState.VALUE
 
 
+def test_an_interval_that_bounds_nothing_is_not_printed() -> None:
+    """With four recordings the difference has no interval, and no empty brackets stand for one."""
+    view = build_view(make_data({"a": 1.0, "b": 2.0}, utterances=4, repeats=1, via=Via.LIVE))
+    (said,) = [line for line in view.support if "b against a" in line]
+    assert "interval" not in said
+    assert "()" not in said
+    response = view.comparisons[0]
+    assert (response.difference.interval, response.ratio.interval) == ("", "")
+
+
 def test_percentiles_among_failures_time_out() -> None:
     """Where a tenth of the trials failed, p95 is "timed out", and the failures are counted."""
     view = build_view(make_data(("a", "b"), utterances=12, repeats=8, failed={"b": 12}))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from harness.analysis.statistics.estimate import Estimate, Unsupported
 from harness.report.carried import carried_rows, carried_table, has_tail
-from harness.report.format import DASH, Cell, CellState, Unit, cell
+from harness.report.format import DASH, Cell, CellState, Unit, cell, missing
 from harness.report.html import render_html
 from harness.report.markdown import render_markdown
 from harness.report.view import HeadlineCell, PlainTable, ReportView
@@ -43,6 +43,16 @@ def test_what_nobody_carries_has_no_line() -> None:
         assert [label for label, _ in row.cells[0].statistics] == ["p50"]
     assert "n too small" not in render_html(replace(view, all_metrics=None, distributions=()))
     assert "n too small" not in render_markdown(replace(view, comparisons=()))
+
+
+def test_what_is_missing_carries_nothing() -> None:
+    """A candidate that lacks the metric keeps no line of a percentile that no other carries."""
+    view = headline(SMALL, SMALL)
+    absent = missing("its STT sends finals only")
+    cells = (HeadlineCell(statistics=(("p50", absent), ("p95", absent)), n=0, failures=0),)
+    rows = (view.rows[0], replace(view.rows[1], cells=cells))
+    for row in carried_rows(replace(view, rows=rows)):
+        assert [label for label, _ in row.cells[0].statistics] == ["p50"]
 
 
 def test_what_some_carry_is_a_dash_elsewhere() -> None:

@@ -84,6 +84,9 @@ def test_open_and_timed_out_intervals() -> None:
     assert interval(-math.inf, 130.0, Unit.MILLISECONDS, 120.0) == "at most 130"
     assert interval(100.0, math.inf, Unit.MILLISECONDS, 120.0) == "at least 100"
     assert interval(-math.inf, math.inf, Unit.MILLISECONDS, 120.0) == ""
+    assert interval(0.0, math.inf, Unit.RATIO, 1.3) == ""
+    assert interval(0.5, math.inf, Unit.RATIO, 1.3) == "at least 0.50"
+    assert interval(0.0, math.inf, Unit.MILLISECONDS, 120.0) == "at least 0"
     assert interval(-20.0, -10.0, Unit.MILLISECONDS, -15.0) == "−20 to −10"
 
 
