@@ -15,7 +15,7 @@ from harness.domain.suite import Driver, Limits, Price, Suite, Timeouts, Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import TrialKey
 from harness.errors import ConfigurationError
-from tests.scripted_performer import suite_of, trial_of
+from tests.runner.scripted_performer import suite_of, trial_of
 
 suites = st.builds(
     lambda names, repeats, warmups: suite_of(*names, repeats=repeats, warmups=warmups),

@@ -9,7 +9,7 @@ from harness.domain.suite import Suite
 from harness.lanes.agent_environment import agent_environment
 from harness.lanes.manifest import Gateway
 from harness.lanes.parts import performers_for
-from tests.scripted_performer import suite_of
+from tests.runner.scripted_performer import suite_of
 
 GATEWAY = Gateway(url="http://127.0.0.1:4321", key="the-gateway-key")
 

@@ -17,7 +17,7 @@ from harness.store.runs.baselines import read_baseline, write_baseline
 from harness.store.runs.plans import DatasetSummary, RunPlan
 from harness.store.runs.run import Run
 from harness.store.runs.writer import create_run
-from tests.scripted_performer import MS, playable, suite_of, trial_of
+from tests.runner.scripted_performer import MS, playable, suite_of, trial_of
 
 IDS = tuple(f"u{number}" for number in range(12))
 

@@ -31,7 +31,7 @@ from harness.store.runs.writer import create_run
 from harness.store.shipped import shipped_folder
 from harness.store.suites.suite import read_suite
 from tests.cli.test_decide import IDS, answered, asked, stored
-from tests.scripted_performer import ScriptedPerformer, playable, suite_of
+from tests.runner.scripted_performer import ScriptedPerformer, playable, suite_of
 from tests.test_runner import Stored
 
 PAIRED = Budget(

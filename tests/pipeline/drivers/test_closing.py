@@ -23,7 +23,7 @@ from harness.pipeline.drivers.stage import StagePerformer
 from harness.pipeline.place import Place
 from harness.pipeline.recording.health import Watch
 from harness.pipeline.recording.recording import Recorder
-from tests.scripted_performer import playable
+from tests.runner.scripted_performer import playable
 
 WELL_WITHIN_S = 5.0
 

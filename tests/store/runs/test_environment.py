@@ -18,7 +18,7 @@ from harness.store.runs.environment import (
     secret_values,
 )
 from harness.store.suites.suite import read_suite
-from tests.scripted_performer import suite_of
+from tests.runner.scripted_performer import suite_of
 
 SECRET = 'pk+/="ä b'
 

@@ -7,7 +7,7 @@ from harness.store.runs import kept
 from harness.store.runs.kept import kept_key, read_kept, write_kept
 from harness.store.runs.run import Run, open_run
 from harness.store.runs.writer import create_run
-from tests.scripted_performer import trial_of
+from tests.runner.scripted_performer import trial_of
 from tests.store.runs.test_run import plan_of
 
 

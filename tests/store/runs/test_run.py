@@ -19,7 +19,7 @@ from harness.store.runs.plans import RunPlan, decode_plan, encode_plan
 from harness.store.runs.replies import read_reply
 from harness.store.runs.run import find_run, list_runs, open_run
 from harness.store.runs.writer import create_run, resume_run
-from tests.scripted_performer import failed_of, playable, suite_of, trial_of
+from tests.runner.scripted_performer import failed_of, playable, suite_of, trial_of
 
 
 def plan_of(*ids: str, **changes: object) -> RunPlan:
@@ -152,7 +152,7 @@ KILLED = """
     from pathlib import Path
     from harness.domain.driver import ReplyAudio
     from harness.store.runs.writer import create_run
-    from tests.scripted_performer import trial_of
+    from tests.runner.scripted_performer import trial_of
     from tests.store.runs.test_run import plan_of
 
     plan = plan_of(*[f"u{n}" for n in range(200)])
@@ -195,7 +195,7 @@ FULL = """
     from harness.domain.driver import ReplyAudio
     from harness.errors import ConfigurationError
     from harness.store.runs.writer import create_run
-    from tests.scripted_performer import trial_of
+    from tests.runner.scripted_performer import trial_of
     from tests.store.runs.test_run import plan_of
 
     plan = plan_of(*[f"u{n}" for n in range(200)])

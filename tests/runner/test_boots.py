@@ -21,7 +21,13 @@ from harness.runner.outcome import End, Outcome
 from harness.runner.running import run_suite
 from harness.store.runs.decode import decode_boot
 from harness.store.runs.encode import encode_boot
-from tests.scripted_performer import ScriptedPerformer, failed_of, playable, suite_of, trial_of
+from tests.runner.scripted_performer import (
+    ScriptedPerformer,
+    failed_of,
+    playable,
+    suite_of,
+    trial_of,
+)
 
 WARM = Boot(stage=Stage.TTS, provider="baseten", took_ns=300_000_000, cold=False)
 COLD = Boot(stage=Stage.TTS, provider="baseten", took_ns=251_300_000_000, cold=True, asks=9)

@@ -18,7 +18,13 @@ from harness.errors import ConfigurationError, InvariantError, ProviderError
 from harness.runner.ledger import trial_deadline_s
 from harness.runner.outcome import End, Outcome, Progress
 from harness.runner.running import run_suite
-from tests.scripted_performer import ScriptedPerformer, failed_of, playable, suite_of, trial_of
+from tests.runner.scripted_performer import (
+    ScriptedPerformer,
+    failed_of,
+    playable,
+    suite_of,
+    trial_of,
+)
 
 QUICK = Timeouts(connect_s=0.01, transcript_s=0.01, reply_s=0.01, playout_s=0.01)
 
@@ -139,8 +145,8 @@ async def test_a_raising_performer() -> None:
 @pytest.mark.parametrize("deaf", [False, True])
 async def test_a_trial_that_never_ends(monkeypatch: pytest.MonkeyPatch, *, deaf: bool) -> None:
     """A trial that outlives all its time-outs becomes a failed trial, even if it will not stop."""
-    monkeypatch.setattr("harness.runner.BACKSTOP_S", 0.05)
-    monkeypatch.setattr("harness.runner.CANCEL_GRACE_S", 0.05)
+    monkeypatch.setattr("harness.runner.ledger.BACKSTOP_S", 0.05)
+    monkeypatch.setattr("harness.runner.ensemble.CANCEL_GRACE_S", 0.05)
     suite = suite_of("a", warmups=0, timeouts=QUICK)
     performer = ScriptedPerformer(script=lambda _: None, deaf=deaf)
     outcome, stored = await run(suite, {"a": performer})
