@@ -32,7 +32,7 @@ from harness.store.shipped import shipped_folder
 from harness.store.suites.suite import read_suite
 from tests.cli.test_decide import IDS, answered, asked, stored
 from tests.runner.scripted_performer import ScriptedPerformer, playable, suite_of
-from tests.test_runner import Stored
+from tests.runner.test_running import Stored
 
 PAIRED = Budget(
     metric="response",
