@@ -1,16 +1,15 @@
 """Speaking over the reply of a real AgentSession, by voice activity and by the adaptive detector.
 
-Everything is played once, many trials at a time, and the tests look at what came of it.
+Everything is played once, on virtual time, and the tests look at what came of it.
 """
 
-import asyncio
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from harness.analysis.turn.disturbance import disturbance
 from harness.analysis.turn.measurement import Measurement, Missing
 from harness.analysis.turn.metrics import measure_all
 from harness.domain.barge_in import Expects
@@ -23,19 +22,17 @@ from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import Trial, TrialKey
 from harness.gateway.calls.config import GatewayConfig
 from harness.gateway.calls.truth import TruthEvent, read_truth
-from harness.gateway.process import GatewayProcess, start_gateway
 from harness.gateway.profiles.faults import FaultKind as F
 from harness.pipeline.drivers.session import SessionPerformer
 from harness.pipeline.place import Place
 from harness.pipeline.recording.health import Watch
 from tests.pipeline.playing import DATASET, Played, candidate, playable
+from tests.pipeline.virtual_gateway import EXACT_MS, gateway_here, on_virtual_time
 
-pytestmark = [pytest.mark.realtime, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 OVER = DATASET.parent / "interruptions"
 FLOOR, LISTENS = "slt-wait", "slt-yeah"
-AT_ONCE = 3
-ATTEMPTS = 3
 MS = 1_000_000
 
 PROFILES = """
@@ -99,7 +96,7 @@ SPOKEN = {name: playable(name, OVER) for name in (FLOOR, LISTENS)}
 ASKED = playable("slt-weather")
 
 
-async def _play(case: Case, process: GatewayProcess) -> Played:
+async def _play(case: Case, root: str, key: str) -> Played:
     mine: Candidate = replace(
         candidate(),
         interruption=InterruptionSettings(mode=case.mode, profile=case.profile),
@@ -122,32 +119,45 @@ async def _play(case: Case, process: GatewayProcess) -> Played:
         speech_end_ns=said.speech_end_ns,
         after_ns=round(case.after_s * 1e9),
     )
-    watch = Watch()
+    watch = Watch(machine=False)
     await watch.start()
     place = Place(
         via=Via.GATEWAY,
         options=suite.session,
-        gateway=f"http://127.0.0.1:{process.port}",
-        gateway_key=process.key,
+        gateway=root,
+        gateway_key=key,
         label=case.name.replace(" ", "-"),
     )
     player = SessionPerformer(mine, suite, place=place, watch=watch, redact=str)
     try:
         await player.start()
-        key = TrialKey(
-            candidate=mine.name,
-            utterance="slt-weather",
-            repeat=0,
-            order=0,
-            barge_in="said",
-            expects=case.expects,
-        )
         utterance = replace(ASKED, barge_ins={"said": barge_in})
-        trial, _ = await player.perform(key, mine, utterance)
+        trial, _ = await player.perform(
+            TrialKey(
+                candidate=mine.name,
+                utterance="slt-weather",
+                repeat=0,
+                order=0,
+                barge_in="said",
+                expects=case.expects,
+            ),
+            mine,
+            utterance,
+        )
     finally:
         await player.aclose()
         await watch.aclose()
     return trial
+
+
+def play_case(config: GatewayConfig, case: Case) -> Played:
+    """Play a case on virtual time."""
+
+    async def work() -> Played:
+        async with gateway_here(config, case.name) as root:
+            return await _play(case, root, config.key)
+
+    return on_virtual_time(work)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,27 +184,11 @@ class Outcome:
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """Every case, played by real sessions against one gateway."""
+def outcome(tmp_path_factory: pytest.TempPathFactory, virtually: ProcessPoolExecutor) -> Outcome:
+    """Every case, played by real sessions."""
     folder: Path = tmp_path_factory.mktemp("interruption")
     (folder / "profiles.toml").write_text(PROFILES, encoding="utf-8")
     truth = folder / "truth.jsonl"
-
-    async def all_of(process: GatewayProcess) -> dict[str, Played]:
-        turns = asyncio.Semaphore(AT_ONCE)
-
-        async def one(case: Case) -> Played:
-            async with turns:
-                for _ in range(ATTEMPTS):
-                    trial = await _play(case, process)
-                    # As a run does: what the machine has spoilt is played again.
-                    if isinstance(trial, Trial) and disturbance(trial) is None:
-                        break
-                return trial
-
-        played = await asyncio.gather(*(one(case) for case in CASES))
-        return {case.name: trial for case, trial in zip(CASES, played, strict=True)}
-
     config = GatewayConfig(
         seed=11,
         utterances=DATASET / "manifest.jsonl",
@@ -202,8 +196,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
         truth=truth,
         profiles=folder / "profiles.toml",
     )
-    with start_gateway(config) as process:
-        trials = asyncio.run(all_of(process))
+    trials = {case.name: virtually.submit(play_case, config, case).result() for case in CASES}
     return Outcome(trials=trials, truth=read_truth(truth))
 
 
@@ -286,8 +279,7 @@ def test_the_providers_part_contains_what_was_injected(outcome: Outcome) -> None
     for name, injected in (("adaptive floor", 40), ("slower", 250)):
         found = outcome.value(name, "interruption_verdict")
         assert isinstance(found, Measurement)
-        # A window is stamped when its sending has returned, which may be after its arrival.
-        assert found.value >= injected - 10
+        assert found.value >= injected - EXACT_MS
         marks = outcome.marks(name)
         assert marks[Mark.VERDICT_RECEIVED] <= marks[Mark.INTERRUPTION_DETECTED]
 
