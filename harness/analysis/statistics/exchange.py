@@ -27,7 +27,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analysis.statistics.distributions import beta_cdf
+from harness.analysis.statistics.distributions import chi_squared_sf
 from harness.analysis.statistics.estimate import Sample
 
 __all__ = [
@@ -191,9 +191,7 @@ def overdispersed(scores: NDArray[np.float64], variances: NDArray[np.float64]) -
         return False
     standard = scores[live] / np.sqrt(variances[live])
     spread = float(((standard - standard.mean()) ** 2).sum())
-    # Chi-squared's tail as the limit of the F distribution with many degrees in the denominator.
-    degrees, many = count - 1, 1e6
-    tail = beta_cdf(many / (many + spread), many / 2.0, degrees / 2.0)
+    tail = chi_squared_sf(spread, count - 1)
     return tail < _OVERDISPERSION_LEVEL
 
 

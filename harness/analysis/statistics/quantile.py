@@ -34,7 +34,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analysis.statistics.distributions import beta_quantile, student_quantile
+from harness.analysis.statistics.distributions import (
+    beta_quantile,
+    binomial_tails,
+    student_quantile,
+)
 from harness.analysis.statistics.estimate import (
     Estimate,
     Sample,
@@ -112,31 +116,20 @@ def _exact_ranks(n: int, p: float, alpha_low: float, alpha_high: float) -> tuple
 
     0 or n + 1 where the side is open. None when n does not support a wanted side.
     """
-    k = np.arange(n + 1)
-    log_factorial = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, n + 1)))))
-    log_mass = (
-        log_factorial[n]
-        - log_factorial
-        - log_factorial[::-1]
-        + k * math.log(p)
-        + (n - k) * math.log1p(-p)
-    )
-    mass = np.exp(log_mass)
+    at_most, more = binomial_tails(n, p)
     slack = 1 + 1e-9
     lower, upper = 0, n + 1
     if alpha_low:
-        below = np.cumsum(mass)  # below[l - 1] = P(Bin <= l - 1)
-        lower = int(np.searchsorted(below, alpha_low * slack, side="right"))
+        # The l-th value lies above the quantile with P(Bin <= l - 1).
+        lower = int(np.searchsorted(at_most, alpha_low * slack, side="right"))
         if lower < 1:
             return None
     if alpha_high:
-        above = np.cumsum(mass[::-1])[::-1]  # above[u] = P(Bin >= u)
-        fits = np.flatnonzero(above <= alpha_high * slack)
+        # The u-th lies below it with P(Bin >= u), which is P(Bin > u - 1).
+        fits = np.flatnonzero(more <= alpha_high * slack)
         if not fits.size:
             return None
-        upper = int(fits[0])
-        if upper > n:
-            return None
+        upper = int(fits[0]) + 1
     return lower, upper
 
 

@@ -1,6 +1,8 @@
-"""The distribution functions against scipy, which is no dependency at run time."""
+"""The distribution functions against scipy's own distributions, and when scipy is loaded."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -12,8 +14,6 @@ from harness.analysis.statistics.distributions import (
     beta_quantile,
     normal_quantile,
     normal_sf,
-    signed_rank_critical,
-    signed_rank_sf,
     student_quantile,
     student_sf,
 )
@@ -56,29 +56,13 @@ def test_the_normal_tail_keeps_its_digits_far_out() -> None:
     assert normal_sf(8.0) == pytest.approx(stats.norm.sf(8.0), rel=1e-10)
 
 
-@pytest.mark.parametrize("n", [1, 2, 5, 12, 24])
-def test_the_signed_rank_tail_counts_subsets(n: int) -> None:
-    """P(W >= w) is the share of the 2**n sign patterns whose positive ranks sum to w or more."""
-    counts = {0: 1}
-    for rank in range(1, n + 1):
-        following = dict(counts)
-        for total, ways in counts.items():
-            following[total + rank] = following.get(total + rank, 0) + ways
-        counts = following
-    for w in range(n * (n + 1) // 2 + 2):
-        exact = sum(ways for total, ways in counts.items() if total >= w) / 2**n
-        assert signed_rank_sf(w, n) == pytest.approx(exact, rel=1e-9, abs=1e-300)
-
-
-@pytest.mark.parametrize("n", [1, 4, 7, 24, 150, 250])
-@pytest.mark.parametrize("alpha", [0.05, 0.01, 0.01 / 24])
-def test_the_critical_value_is_the_first_that_is_rare_enough(n: int, alpha: float) -> None:
-    """At the critical value the tail is at most alpha, one below it is above."""
-    w = signed_rank_critical(alpha, n)
-    assert signed_rank_sf(w, n) <= alpha
-    assert signed_rank_sf(w - 1, n) > alpha
-    if 2.0**-n > alpha:
-        assert w == n * (n + 1) // 2 + 1
+def test_the_analysis_is_there_before_scipy() -> None:
+    """Neither the command line nor the analysis loads scipy before a number is computed."""
+    program = (
+        "import sys, harness.cli, harness.analysis.gate.verdict; print('scipy' in sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert loaded.stdout.strip() == b"False"
 
 
 def test_illegal_parameters_are_refused() -> None:
