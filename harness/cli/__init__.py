@@ -9,10 +9,14 @@ import argparse
 import contextlib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
 
 from harness.cli.shared.parser import make_parser
+from harness.cli.shared.streams import guarded, tame
 from harness.errors import ConfigurationError, HarnessError, InvariantError
 
 __all__ = ["main"]
@@ -32,11 +36,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.verb is None:
         parser.print_help()
         return MISUSE
+    with guarded() as out, _hang_up_told():
+        code = _answered(options)
+        out.flush()
+        if out.complaint:
+            _complain([out.complaint])
+            # Whoever was to read an answer did not get it; a verdict stands all the same.
+            code = code or MISUSE
+    return code
+
+
+class _HangUp(KeyboardInterrupt):
+    """The terminal has gone."""
+
+
+@contextlib.contextmanager
+def _hang_up_told() -> Iterator[None]:
+    """Take the end of the terminal as an interruption, unless it is to be ignored (``nohup``)."""
+
+    def hung_up(_: int, __: object) -> None:
+        raise _HangUp
+
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGHUP, hung_up)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def _answered(options: argparse.Namespace) -> int:
+    """Do what the verb does; return its exit code, or that of what went wrong."""
     module, function = options.action.split(":")
     try:
         action = getattr(importlib.import_module(f"harness.cli.verbs.{module}"), function)
         code: int = action(options)
-        sys.stdout.flush()
     except ConfigurationError as error:
         _complain(error.problems)
         return MISUSE
@@ -47,17 +84,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HarnessError as error:
         _complain([str(error)])
         return MISUSE
+    except _HangUp:
+        _complain(["the terminal has hung up; what had been measured is kept"])
+        return INTERRUPTED
     except KeyboardInterrupt:
         _complain(["interrupted"])
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has gone (`| head`); what is left has nowhere to go.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a gate that errs must not look like a verdict
         if os.environ.get("TURNBENCH_TRACEBACK"):
-            raise
+            _complain(["".join(traceback.format_exception(error))], whole=True)
+            return MISUSE
         what = f"{type(error).__name__}: {error} (TURNBENCH_TRACEBACK=1 shows where)"
         damage = _damage(options)
         _complain(damage or [f"defect of turnbench, please report it: {what}"])
@@ -78,15 +114,15 @@ def _damage(options: argparse.Namespace) -> Sequence[str]:
         return ()
 
 
-def _complain(lines: Sequence[str]) -> None:
-    """Print one line for each problem, free of secrets."""
+def _complain(lines: Sequence[str], *, whole: bool = False) -> None:
+    """Print one line for each problem, free of secrets and of what a terminal obeys."""
     try:
-        from harness.store.runs.environment import redact
+        from harness.store.secrecy import redact
     except ConfigurationError as error:
         # A provider's file is unfinished, and nothing that knows of secrets can be had.
         for line in error.problems:
-            print(f"turnbench: {' '.join(line.split())}", file=sys.stderr)
+            print(f"turnbench: {tame(' '.join(line.split()))}", file=sys.stderr)
         return
-
     for line in lines:
-        print(f"turnbench: {redact(' '.join(line.split()))}", file=sys.stderr)
+        text = line if whole else " ".join(line.split())
+        print(f"turnbench: {tame(redact(text))}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """A run's tables as files for other programs: CSV and Parquet of the same DataFrames."""
 
+import io
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +8,8 @@ import pandas as pd
 from harness.errors import ConfigurationError
 from harness.frames.columns import TABLES, TableName
 from harness.frames.tables import RunTables
+from harness.store.files import write_output
+from harness.store.secrecy import mask_text
 
 __all__ = ["render_csv", "write_parquet"]
 
@@ -46,6 +49,12 @@ def write_parquet(run: RunTables, path: Path, table: TableName = "trials") -> No
             "or choose --format csv"
         ) from error
     try:
-        _flat(run, table).to_parquet(path, engine="pyarrow", index=False)
+        content = io.BytesIO()
+        flat = _flat(run, table)
+        for column, kind in TABLES[table].kinds.items():
+            if kind == "string":
+                flat[column] = flat[column].map(mask_text, na_action="ignore").astype("string")
+        flat.to_parquet(content, engine="pyarrow", index=False)
+        write_output(path, content.getvalue())
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error

@@ -1,13 +1,17 @@
 """The parts that a run is put together from: gateway process, performers, their common watch."""
 
 import contextlib
+import dataclasses
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.domain.candidate import Candidate
 from harness.domain.driver import Performer
+from harness.domain.secrecy import with_variables
 from harness.domain.suite import Driver, Suite, Via
+from harness.domain.timeline import Stage
 from harness.gateway.process import start_gateway
 from harness.lanes.agent_environment import agent_environment, exported
 from harness.lanes.manifest import Gateway, gateway_config
@@ -16,7 +20,7 @@ from harness.pipeline.drivers.session import SessionPerformer
 from harness.pipeline.drivers.stage import StagePerformer
 from harness.pipeline.place import Place
 from harness.pipeline.recording.health import Watch
-from harness.store.runs.environment import redact, redact_values, secret_values
+from harness.store.secrecy import redact, redact_values, remember_secrets, secret_values
 
 __all__ = ["Performing", "gateway_for", "performer_for", "performers_for", "performing"]
 
@@ -71,7 +75,8 @@ async def performing(
     led = gateway is not None and any(each.agent is not None for each in suite.candidates)
     variables = agent_environment(gateway.url, gateway.key) if gateway is not None and led else {}
     # What the gateway's variables stand in for meanwhile is as secret as before.
-    hidden = secret_values()
+    remember_secrets(suite)
+    hidden = secret_values(suite)
 
     def masked(text: str) -> str:
         return redact(redact_values(text, hidden))
@@ -87,6 +92,15 @@ async def performing(
 
 def performer_for(candidate: Candidate, suite: Suite, parts: Performing) -> Base:
     """Return what performs a candidate's trials, as the suite's driver does."""
+    here = {
+        stage: None
+        if (found := candidate.stage(stage)) is None
+        else with_variables(found, os.environ)
+        for stage in (Stage.STT, Stage.LLM, Stage.TTS)
+    }
+    candidate = dataclasses.replace(
+        candidate, stt=here[Stage.STT], llm=here[Stage.LLM], tts=here[Stage.TTS]
+    )
     chosen = SessionPerformer if suite.driver is Driver.SESSION else StagePerformer
     return chosen(candidate, suite, place=parts.place, watch=parts.watch, redact=parts.redact)
 

@@ -10,7 +10,7 @@ from harness.report.view import CautionView
 __all__ = ["caution_views", "merged"]
 
 _SERIOUS = frozenset(
-    {"ended_early", "failures", "disturbed", "lateness", "drift", "wer", "other_machine"}
+    {"damaged", "ended_early", "failures", "disturbed", "lateness", "drift", "wer", "other_machine"}
 )
 # More names than these are counted.
 _NAMED = 3

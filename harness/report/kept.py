@@ -26,6 +26,8 @@ __all__ = ["UnreadableViewError", "decode_view", "encode_view", "packed_view"]
 
 _CLASS: Final = "$"
 _VALUE: Final = "v"
+# Of a view's JSON, in bytes: 20,000 trials take a tenth.
+_LARGEST: Final = 1 << 29
 # A packed detail is base64 and stands in the page as it is: nothing else may get there.
 _PACKED: Final = re.compile(r"[A-Za-z0-9+/]*={0,2}", re.ASCII)
 # What a trial's row holds, in this order; its turns and facts are packed.
@@ -71,8 +73,12 @@ def _encoded(value: Any) -> Any:
     raise TypeError(f"a view holds no {type(value).__name__}")
 
 
-def encode_view(view: ReportView) -> bytes:
+def encode_view(view: ReportView, mask: Callable[[str], str] = str) -> bytes:
     """Return a packed view as bytes.
+
+    Args:
+        view: its details are packed, and masked by whoever stored the trials.
+        mask: takes the secrets out of a JSON document.
 
     Raises:
         ValueError: its trials are not packed.
@@ -87,7 +93,16 @@ def encode_view(view: ReportView) -> bytes:
     rows = [[getattr(trial, name) for name in _ROW] for trial in view.trials]
     with collector_off():
         text = json.dumps([document, _ROW, rows], ensure_ascii=True, separators=(",", ":"))
-    return gzip.compress(text.encode("ascii"), 1, mtime=0)
+    return gzip.compress(mask(text).encode("utf-8"), 1, mtime=0)
+
+
+def _unpacked(data: bytes) -> bytes:
+    """Return what was compressed, up to the size that a view may have."""
+    unpacking = zlib.decompressobj(wbits=31)
+    text = unpacking.decompress(data, _LARGEST)
+    if not unpacking.eof or unpacking.unused_data:
+        raise UnreadableViewError("torn, or larger than any view")
+    return text
 
 
 def _tuples(value: Any) -> Any:
@@ -122,7 +137,7 @@ def decode_view(data: bytes) -> ReportView:
     """
     try:
         with collector_off():
-            document, names, rows = json.loads(gzip.decompress(data), object_hook=_made)
+            document, names, rows = json.loads(_unpacked(data), object_hook=_made)
             values = {name: _tuples(value) for name, value in document.items()}
             view = ReportView(**values, trials=tuple(map(_trial, rows)))
             fit = tuple(names) == _ROW and all(map(_PACKED.fullmatch, view.packed))

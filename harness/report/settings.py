@@ -10,6 +10,7 @@ from harness.analysis.turn.definitions import METRICS
 from harness.domain.barge_in import describe_barge_in
 from harness.domain.candidate import StageSettings
 from harness.domain.condition import describe_condition
+from harness.domain.secrecy import shown
 from harness.domain.timeline import Stage
 from harness.report.format import count
 from harness.report.inputs import RunData
@@ -35,6 +36,8 @@ def _text(value: Any) -> str:
 
 def _rows(prefix: str, value: Any) -> list[tuple[str, str]]:
     """Return nested values as lines of dotted names."""
+    if isinstance(value, StageSettings):
+        value = dataclasses.replace(value, options=shown(value.options))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -12,9 +12,9 @@ from harness.cli.shared.looks import looks_of
 from harness.domain.trial import Trial
 from harness.errors import ConfigurationError
 from harness.runner.outcome import End, Outcome
-from harness.store.runs.environment import redact
 from harness.store.runs.run import Run
 from harness.store.runs.writer import RunWriter
+from harness.store.secrecy import redact
 
 __all__ = ["conclude", "discard", "gated", "report"]
 

@@ -5,14 +5,17 @@ are to be quick. Where a verb fails as no verb should, the folders it was given 
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from harness.domain.typed import mistyped
 from harness.errors import HarnessError
-from harness.store.runs.run import find_run, open_run
+from harness.store.runs.run import Run, find_run, open_run
 
-__all__ = ["damaged_runs"]
+__all__ = ["damaged_runs", "tell_damage"]
+
+_told: set[str] = set()
 
 _MOST = 5
 
@@ -42,3 +45,11 @@ def damaged_runs(options: argparse.Namespace) -> tuple[str, ...]:
         if len(found) > _MOST:
             break
     return tuple(line[:500] for line in found[:_MOST])
+
+
+def tell_damage(run: Run) -> None:
+    """Say on standard error, once, which files of a run do not hold what was written."""
+    for line in run.damage():
+        if line not in _told:
+            _told.add(line)
+            print(f"turnbench: {line}", file=sys.stderr)

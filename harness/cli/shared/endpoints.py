@@ -11,12 +11,11 @@ from collections.abc import Iterable
 from harness.cli.shared.finding import Finding
 from harness.cli.shared.key_checks import lacking
 from harness.domain.providers import PROVIDERS, EnvironmentKey
+from harness.domain.secrecy import with_variables
 from harness.domain.suite import Suite, Via
 from harness.domain.timeline import Stage
-from harness.store.runs.environment import (
-    provider_keys,
-    redact,
-)
+from harness.store.runs.environment import provider_keys
+from harness.store.secrecy import redact
 
 __all__ = ["dead_endpoints", "endpoint_findings"]
 
@@ -37,6 +36,7 @@ def _addresses(suite: Suite | None) -> dict[str, str]:
             for stage in (Stage.STT, Stage.LLM, Stage.TTS):
                 settings = candidate.stage(stage)
                 if settings is not None:
+                    settings = with_variables(settings, os.environ)
                     own = settings.options.get("base_url") or settings.options.get("endpoint")
                     wanted.append((settings.provider, stage, own if isinstance(own, str) else None))
     found: dict[str, str] = {}

@@ -24,9 +24,11 @@ from harness.lanes.parts import gateway_for, performers_for
 from harness.runner.outcome import End, Progress
 from harness.runner.running import run_suite
 from harness.store.datasets.audio import Audio, load_audio, to_pipeline
-from harness.store.runs.environment import load_dotenv, missing_keys, redact
+from harness.store.runs.environment import load_dotenv, missing_keys
 from harness.store.runs.heard_replies import append_heard, read_heard
+from harness.store.runs.replies import reply_bytes
 from harness.store.runs.run import Run
+from harness.store.secrecy import redact
 
 __all__ = ["hear_again", "hear_missing", "recogniser_suite"]
 
@@ -126,6 +128,7 @@ def _jobs(run: Run, done: set[str]) -> dict[str, _Job]:
         if turn.reply is None or turn.reply.audio is None:
             continue
         try:
+            reply_bytes(run.path, turn.reply.audio)
             audio = load_audio(run.path / turn.reply.audio)
         except ConfigurationError as error:
             print(f"turnbench: left out: {error}", file=sys.stderr)

@@ -19,9 +19,11 @@ from typing import Any, Final
 
 from harness.cli.shared.finding import Finding
 from harness.domain.providers import PROVIDERS, KeyCheck, ProviderSpec
+from harness.domain.secrecy import with_variables
 from harness.domain.suite import Suite
 from harness.domain.timeline import Stage
-from harness.store.runs.environment import provider_keys, redact, utc_now
+from harness.store.runs.environment import provider_keys, utc_now
+from harness.store.secrecy import redact
 
 __all__ = ["check_keys", "is_set", "lacking"]
 
@@ -69,7 +71,7 @@ def _questions(suite: Suite | None) -> Iterable[_Question]:
         ]
     else:
         wanted = [
-            (settings.provider, stage, settings.options)
+            (settings.provider, stage, with_variables(settings, os.environ).options)
             for candidate in suite.candidates
             if candidate.agent is None
             for stage in _STAGES

@@ -5,6 +5,7 @@ from typing import Any
 
 from harness.analysis.compare.comparable import MeasuredRun
 from harness.analysis.turn.definitions import definition_digests
+from harness.cli.shared.damage import tell_damage
 from harness.store.runs.run import Run
 
 __all__ = ["DEFINITIONS", "measured_run"]
@@ -21,12 +22,14 @@ def measured_run(run: Run) -> MeasuredRun:
     plan = run.plan
     starts = run.environment()
     machine: Mapping[str, Any] = starts[-1].get("machine", {}) if starts else {}
+    trials = run.trials()
+    tell_damage(run)
     stored = plan.facts.get(DEFINITIONS)
     return MeasuredRun(
         name=run.name,
         suite=plan.suite,
         utterances={each.id: each for each in plan.utterances},
-        trials=run.trials(),
+        trials=trials,
         datasets={each.name: each.sha256 for each in plan.datasets},
         machine={key: str(machine[key]) for key in _MACHINE if key in machine},
         definitions=dict(stored) if isinstance(stored, Mapping) else definition_digests(),

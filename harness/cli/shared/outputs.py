@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
@@ -14,7 +15,10 @@ from harness.report.charts import CHARTS, draw_charts
 from harness.report.html import AudioClip, render_html
 from harness.report.terminal import answer, failure_table, headline_table, plain_table, time_table
 from harness.report.view import ReportView, VerdictView
+from harness.store.files import replace_whole, write_output
+from harness.store.runs.replies import reply_bytes
 from harness.store.runs.run import Run
+from harness.store.secrecy import mask_text
 
 __all__ = ["print_view", "write_html", "write_text"]
 
@@ -24,6 +28,8 @@ CHARTS_FOLDER = "charts"
 
 
 # Key, candidate, trials, failures, word errors, and the leading metric's p50 and p95.
+# What a terminal would obey where the file is shown by `cat`.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _BREAKDOWN_COLUMNS = 7
 
 
@@ -72,7 +78,8 @@ def write_html(
     target = path or run.path / "report.html"
     base = _link_to(run.path, target.parent)
     charts = draw_charts(view)
-    write_text(target, render_html(view, prints=charts, audio=clips, audio_base=base))
+    page = render_html(view, prints=charts, audio=clips, audio_base=base)
+    write_text(target, page, inside=path is None)
     _write_charts(run.path / CHARTS_FOLDER, charts)
     return target, view
 
@@ -80,11 +87,14 @@ def write_html(
 def _write_charts(folder: Path, charts: Mapping[str, str]) -> None:
     """Write the charts as SVG files for slides; a folder that can only be read gets none."""
     with contextlib.suppress(OSError):
+        if folder.is_symlink():
+            folder.unlink()
         folder.mkdir(exist_ok=True)
         for name in CHARTS:
             path = folder / f"{name}.svg"
             if name in charts:
-                path.write_text(charts[name], encoding="utf-8", errors="backslashreplace")
+                text = mask_text(charts[name])
+                replace_whole(path, text.encode("utf-8", "backslashreplace"), sync=False)
             else:
                 # An earlier report of fewer trials may have had it.
                 path.unlink(missing_ok=True)
@@ -103,22 +113,29 @@ def _clips(run: Run) -> dict[tuple[str, int], AudioClip]:
             if turn.reply is None or turn.reply.audio is None:
                 continue
             try:
-                data = (run.path / turn.reply.audio).read_bytes()
-            except OSError:
+                data = reply_bytes(run.path, turn.reply.audio)
+            except ConfigurationError:
                 continue
             found[trial.key.id, turn.index] = AudioClip(media_type="audio/flac", data=data)
     return found
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file.
+def write_text(path: Path, text: str, *, inside: bool = False) -> None:
+    """Write a text file whole, without secrets; a write that fails leaves what was there.
+
+    Args:
+        path: where to.
+        text: line ends are its own: CSV has CRLF.
+        inside: of a run's folder, where no link is followed.
 
     Raises:
         ConfigurationError: it cannot be written.
     """
+    content = _CONTROLS.sub("\ufffd", mask_text(text)).encode("utf-8", "backslashreplace")
     try:
-        # Line ends are the text's own: CSV has CRLF.
-        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-            file.write(text)
+        if inside:
+            replace_whole(path, content)
+        else:
+            write_output(path, content)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error

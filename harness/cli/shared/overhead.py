@@ -23,7 +23,8 @@ from harness.domain.trial import FailedTrial, Stall, Trial, TrialKey
 from harness.lanes.manifest import Gateway, write_gateway_manifest
 from harness.report.format import DASH, count, milliseconds, percent
 from harness.store.datasets.selection import select_utterances
-from harness.store.runs.environment import collect_environment, redact
+from harness.store.runs.environment import collect_environment
+from harness.store.secrecy import redact
 
 __all__ = ["QUICK", "THOROUGH", "Overhead", "Sizes", "document", "measure", "show"]
 

@@ -20,10 +20,11 @@ from harness.lanes.pool import Lanes
 from harness.runner.outcome import End, Outcome
 from harness.runner.running import run_suite
 from harness.store.runs.encode import encode_boot
-from harness.store.runs.environment import collect_environment, redact
+from harness.store.runs.environment import collect_environment
 from harness.store.runs.plans import RunPlan
 from harness.store.runs.run import Run
 from harness.store.runs.writer import RunWriter
+from harness.store.secrecy import redact
 
 __all__ = ["drive", "performed"]
 

@@ -10,6 +10,7 @@ import time
 from types import TracebackType
 from typing import Self, TextIO
 
+from harness.cli.shared.streams import tame
 from harness.domain.trial import FailedTrial
 from harness.runner.outcome import Progress
 
@@ -121,18 +122,18 @@ class ProgressLine:
     def _write(self) -> None:
         lines, self._lines = self._lines, []
         for line in lines:
-            self._stream.write(f"{self._clear()}{' '.join(line.split())}\n")
+            self._stream.write(f"{self._clear()}{tame(' '.join(line.split()))}\n")
         progress = self._progress
         if self._waiting:
             end = "" if self._terminal else "\n"
-            self._stream.write(f"{self._clear()}{self._waiting}{end}")
+            self._stream.write(f"{self._clear()}{tame(self._waiting)}{end}")
         elif progress is not None:
             elapsed = time.monotonic() - self._began
             text = progress_text(
                 progress, elapsed, self._left(progress, elapsed), bar=self._terminal
             )
             end = "" if self._terminal else "\n"
-            self._stream.write(f"{self._clear()}{text}{end}")
+            self._stream.write(f"{self._clear()}{tame(text)}{end}")
         self._stream.flush()
 
     def _clear(self) -> str:

@@ -1,20 +1,20 @@
 """A stored run as its report shows it: what the store holds, analysed, handed to the report."""
 
-import base64
 import contextlib
 import dataclasses
-import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.analysis.compare.changes import Comparison
 from harness.analysis.compare.comparison import By, compare_within
-from harness.analysis.summary.caution import RunFacts
+from harness.analysis.summary.caution import Caution, RunFacts
 from harness.analysis.summary.figures import RunSummary
 from harness.analysis.summary.selferror import join_truth, self_errors
 from harness.analysis.summary.summary import emulated_stages, summarise
 from harness.analysis.summary.validity import cautions
+from harness.cli.shared.damage import tell_damage
 from harness.cli.shared.measured import measured_run
 from harness.collector import collector_off
 from harness.domain.suite import Via
@@ -27,18 +27,19 @@ from harness.report.intelligibility import intelligibility_table
 from harness.report.kept import UnreadableViewError, decode_view, encode_view, packed_view
 from harness.report.verdicts import self_error_table
 from harness.report.view import PlainTable, ReportView, VerdictView
-from harness.store.datasets.audio import load_audio, to_pipeline
+from harness.store.datasets.audio import load_audio, sha256_file, to_pipeline
+from harness.store.files import open_inside
 from harness.store.runs.heard_replies import read_heard
 from harness.store.runs.kept import kept_key, read_kept, write_kept
 from harness.store.runs.plans import RunPlan
 from harness.store.runs.replies import read_reply
 from harness.store.runs.run import Run
+from harness.store.secrecy import mask_json
 
 __all__ = ["report_view", "run_data", "view_of"]
 
 NANOSECONDS = 1_000_000_000
 PIPELINE_RATE = 16_000
-PEAKS_FILE = "peaks.json"
 # Beyond so many trials a waveform is no longer looked for one by one.
 WAVEFORMS_UP_TO = 2000
 
@@ -75,7 +76,7 @@ def report_view(
         comparison, extra = _decided(run, data.summary, by)
         data = dataclasses.replace(data, comparison=comparison, extra=(*extra, *data.extra))
         view = packed_view(build_view(data))
-        write_kept(run, key, encode_view(view))
+        write_kept(run, key, encode_view(view, mask_json))
     return dataclasses.replace(view, verdict=verdict)
 
 
@@ -141,7 +142,9 @@ def run_data(
     trials = run.trials()
     utterances = {each.id: each for each in plan.utterances}
     starts, status = run.environment(), run.status()
-    ended = dict(status.get("ended", {}))
+    tell_damage(run)
+    stated = status.get("ended")
+    ended = dict(stated) if isinstance(stated, Mapping) else {}
     git = starts[-1].get("git") if starts else None
     facts = RunFacts(
         emulated={
@@ -166,7 +169,7 @@ def run_data(
         utterances=utterances,
         trials=trials,
         summary=summarise(trials, utterances, plan.suite),
-        cautions=cautions(trials, utterances, facts),
+        cautions=(*_damaged(run), *cautions(trials, utterances, facts)),
         started=_minute(str(starts[0].get("started_utc", ""))) if starts else "",
         environment=starts,
         datasets=[_dataset(each) for each in plan.datasets],
@@ -184,13 +187,25 @@ def run_data(
 
 def _self_error(run: Run, trials: tuple[Trial | FailedTrial, ...]) -> PlainTable | None:
     """Return the harness's own error in this run; None where no gateway kept its truth."""
-    if run.plan.suite.via is Via.LIVE or not run.truth_path.exists():
+    if run.plan.suite.via is Via.LIVE:
+        return None
+    try:
+        os.close(open_inside(run.path, run.truth_path.name))
+    except OSError:
         return None
     from harness.gateway.calls.truth import read_rows
 
     measured = [each for each in trials if isinstance(each, Trial) and not each.key.warmup]
     found = self_errors(join_truth(measured, read_rows(run.truth_path)))
     return self_error_table(found) if found else None
+
+
+def _damaged(run: Run) -> tuple[Caution, ...]:
+    """Return a caution for each file of the run that does not hold what was written."""
+    return tuple(
+        Caution(code="damaged", text=line.removeprefix(f"{run.path}/"), advice="take a whole copy")
+        for line in run.damage()
+    )
 
 
 def _dataset(summary: Any) -> Mapping[str, Any]:
@@ -201,49 +216,20 @@ def _dataset(summary: Any) -> Mapping[str, Any]:
 def _peaks(
     run: Run, trials: tuple[Trial | FailedTrial, ...]
 ) -> tuple[dict[str, bytes], dict[tuple[str, int], bytes]]:
-    """Return the waveforms of speech and replies, kept in the run's folder between reports."""
-    path = run.path / PEAKS_FILE
-    known = _read_peaks(path)
-    found: dict[str, str] = {}
-    speech: dict[str, bytes] = {}
-    for name in {trial.key.utterance for trial in trials}:
-        key = f"speech {name}"
-        peaks = base64.b64decode(known[key]) if key in known else _speech_peaks(run.plan, name)
-        if peaks:
-            found[key] = base64.b64encode(peaks).decode("ascii")
-            speech[name] = peaks
-    replies: dict[tuple[str, int], bytes] = {}
-    for trial in trials:
-        for turn in trial.turns:
-            if turn.reply is None or turn.reply.audio is None:
-                continue
-            key = turn.reply.audio
-            peaks = base64.b64decode(known[key]) if key in known else _reply_peaks(run.path / key)
-            if peaks:
-                found[key] = base64.b64encode(peaks).decode("ascii")
-                replies[trial.key.id, turn.index] = peaks
-    if found != known:
-        _write_peaks(path, found)
-    return speech, replies
-
-
-def _read_peaks(path: Path) -> dict[str, str]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
-
-
-def _write_peaks(path: Path, peaks: Mapping[str, str]) -> None:
-    partial = path.with_name(f"{path.name}.part")
-    try:
-        partial.write_text(json.dumps(peaks), encoding="utf-8")
-        partial.replace(path)
-    except OSError:
-        # A folder that can only be read is reported as well, a little slower.
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+    """Return the waveforms of speech and replies."""
+    speech = {
+        name: _speech_peaks(run.plan, name) for name in {each.key.utterance for each in trials}
+    }
+    replies = {
+        (trial.key.id, turn.index): _reply_peaks(run.path, turn.reply.audio)
+        for trial in trials
+        for turn in trial.turns
+        if turn.reply is not None and turn.reply.audio is not None
+    }
+    return (
+        {name: peaks for name, peaks in speech.items() if peaks},
+        {name: peaks for name, peaks in replies.items() if peaks},
+    )
 
 
 def _speech_peaks(plan: RunPlan, utterance_id: str) -> bytes:
@@ -252,9 +238,13 @@ def _speech_peaks(plan: RunPlan, utterance_id: str) -> bytes:
     start, end = utterance.speech_start_ns, utterance.speech_end_ns
     if start is None or end is None:
         return b""
+    path = _recording(plan, utterance)
     try:
-        audio = load_audio(_recording(plan, utterance), channel=utterance.channel)
-    except ConfigurationError:
+        # A plan may be a stranger's: only the recording that it played is drawn.
+        if not path.is_file() or sha256_file(path) != utterance.sha256:
+            return b""
+        audio = load_audio(path, channel=utterance.channel)
+    except (ConfigurationError, OSError):
         return b""
     samples = to_pipeline(audio)
     first = start * PIPELINE_RATE // NANOSECONDS
@@ -262,8 +252,8 @@ def _speech_peaks(plan: RunPlan, utterance_id: str) -> bytes:
     return peaks_of(samples[first:last].astype("<i2").tobytes())
 
 
-def _reply_peaks(path: Path) -> bytes:
+def _reply_peaks(folder: Path, name: str) -> bytes:
     try:
-        return peaks_of(read_reply(path).pcm)
+        return peaks_of(read_reply(folder, name).pcm)
     except ConfigurationError:
         return b""

@@ -4,12 +4,13 @@ import argparse
 import dataclasses
 import importlib.util
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from harness.analysis.gate.verdict import limit_of
 from harness.analysis.turn.definitions import METRICS
 from harness.domain.candidate import Candidate
+from harness.domain.secrecy import clear_secrets
 from harness.domain.suite import Clock, Driver, Suite, Via
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
@@ -33,6 +34,19 @@ def known_profiles(file: Path | None) -> Mapping[str, Collection[Stage]]:
     return {name: [Stage(each) for each in profile.stages] for name, profile in profiles.items()}
 
 
+def _held_in_clear(suite: Suite) -> Iterator[str]:
+    """Yield a line for each secret that stands in the suite itself."""
+    for candidate in suite.candidates:
+        for stage in (Stage.STT, Stage.LLM, Stage.TTS):
+            settings = candidate.stage(stage)
+            held = () if settings is None else clear_secrets(settings.options)
+            for place in dict.fromkeys(place for place, _ in held):
+                yield (
+                    f"candidate {candidate.name!r}: {stage.value}.{place}: a secret stands in the "
+                    'suite; put it into the environment or a .env, and write "$NAME" here'
+                )
+
+
 def find_suite(name: str) -> Suite:
     """Read a suite; a ``.env`` beside it or in the current folder is honoured.
 
@@ -42,6 +56,8 @@ def find_suite(name: str) -> Suite:
     path = suite_path(name)
     load_dotenv(path.resolve().parent, Path.cwd())
     suite = read_suite(path, profiles=known_profiles, metrics=BUDGET_METRICS)
+    for line in _held_in_clear(suite):
+        print(f"turnbench: {path}: {line}", file=sys.stderr)
     problems: list[str] = []
     for number, budget in enumerate(suite.budgets, start=1):
         try:

@@ -40,6 +40,8 @@ def judge_run(run: Run, file: str | None) -> GateVerdict:
     held = held_baseline(run.plan.suite, file)
     part, level = judged_part(run)
     verdict = judge(part, baseline=held, alpha=level)
+    if run.damage():
+        verdict = replace(verdict, doubts=(*run.damage(), *verdict.doubts))
     short = cut_short(run)
     if not short:
         return verdict

@@ -25,12 +25,8 @@ from harness.domain.providers import PROVIDERS
 from harness.domain.suite import Suite, Via
 from harness.domain.timeline import Stage
 from harness.errors import HarnessError
-from harness.store.runs.environment import (
-    collect_environment,
-    load_dotenv,
-    missing_keys,
-    redact,
-)
+from harness.store.runs.environment import collect_environment, load_dotenv, missing_keys
+from harness.store.secrecy import redact
 
 __all__ = ["doctor"]
 

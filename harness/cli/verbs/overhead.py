@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from harness.cli.shared.console import make_console
+from harness.cli.shared.outputs import write_text
 from harness.cli.shared.overhead import QUICK, THOROUGH, document, measure, show
-from harness.errors import ConfigurationError
 
 __all__ = ["overhead"]
 
@@ -18,23 +18,16 @@ def overhead(options: argparse.Namespace) -> int:
     sizes = QUICK if options.quick else THOROUGH
     if options.output is not None:
         # Said now, not after twelve minutes.
-        _write(Path(options.output), "")
+        write_text(Path(options.output), "")
     found = measure(sizes, progress=None if options.json else _progress)
     facts = document(found, sizes)
     if options.output is not None:
-        _write(Path(options.output), json.dumps(facts, indent=1) + "\n")
+        write_text(Path(options.output), json.dumps(facts, indent=1) + "\n")
     if options.json:
         print(json.dumps(facts, indent=1))
     else:
         show(found)
     return REGRESSION if options.strict and not found.kept else 0
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _progress(done: int, of: int) -> None:

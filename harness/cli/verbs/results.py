@@ -10,6 +10,7 @@ from harness.analysis.turn.disturbance import disturbance
 from harness.analysis.turn.measurement import Missing
 from harness.analysis.turn.reading import transcript_text
 from harness.cli.shared.console import make_console, safe
+from harness.cli.shared.damage import tell_damage
 from harness.cli.shared.outputs import write_html, write_text
 from harness.cli.shared.run_view import report_view, view_of
 from harness.domain.suite import Clock
@@ -94,6 +95,7 @@ def show(options: argparse.Namespace) -> int:
     """Show one trial, or list them."""
     run = open_run(find_run(options.run, reports=Path(options.out)))
     trials = run.trials()
+    tell_damage(run)
     if options.trial is None:
         if options.json:
             print(json.dumps([json.loads(encode_trial(each)) for each in trials], indent=1))

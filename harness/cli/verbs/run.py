@@ -28,10 +28,11 @@ from harness.runner.outcome import End
 from harness.store.datasets.barge_ins import store_barge_ins, with_barge_ins
 from harness.store.datasets.conditions import store_conditioned
 from harness.store.datasets.selection import Selection, select_utterances
-from harness.store.runs.environment import missing_keys, redact
+from harness.store.runs.environment import missing_keys
 from harness.store.runs.plans import DatasetSummary, RunPlan
 from harness.store.runs.run import find_run
 from harness.store.runs.writer import RunWriter, create_run, resume_run
+from harness.store.secrecy import redact
 from harness.store.suites.suite import suite_path
 
 __all__ = ["run"]

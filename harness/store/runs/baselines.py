@@ -17,7 +17,9 @@ from typing import Any
 from harness.analysis.gate.baseline import Baseline
 from harness.domain.typed import mistyped
 from harness.errors import ConfigurationError
+from harness.store.files import write_output
 from harness.store.runs.environment import utc_now
+from harness.store.secrecy import mask_text
 
 __all__ = ["StoredBaseline", "read_baseline", "write_baseline"]
 
@@ -67,11 +69,9 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
     text = json.dumps(document, ensure_ascii=False, indent=1, sort_keys=True)
     # A figure's runs stand on one line: a reviewer reads a row, not a column.
     text = _FLAT_LIST.sub(lambda found: f"[{' '.join(found.group(1).split())}]", text)
-    partial = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_output(path, f"{mask_text(text)}\n".encode())
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
 

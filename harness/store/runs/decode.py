@@ -27,7 +27,7 @@ from harness.domain.trial import FailedTrial, Health, Stall, Trial, TrialKey, Tu
 from harness.errors import HarnessError
 from harness.store.runs.encode import COUNTS, FORMAT_VERSION, HEALTH
 
-__all__ = ["WireError", "decode_boot", "decode_key", "decode_trial"]
+__all__ = ["NewerFormatError", "WireError", "decode_boot", "decode_key", "decode_trial"]
 
 
 _MARKS = {mark.value: mark for mark in Mark}
@@ -35,6 +35,10 @@ _MARKS = {mark.value: mark for mark in Mark}
 
 class WireError(HarnessError):
     """A stored line is not a trial of a version that can be read."""
+
+
+class NewerFormatError(WireError):
+    """A stored line is of a version that only a newer turnbench reads."""
 
 
 _DAMAGE = (
@@ -87,7 +91,7 @@ def decode_trial(line: str | bytes) -> Trial | FailedTrial:
     if not isinstance(version, int):
         raise WireError("no format version")
     if version > FORMAT_VERSION:
-        raise WireError(
+        raise NewerFormatError(
             f"format version {version} is newer than {FORMAT_VERSION}, which this turnbench reads; "
             "upgrade turnbench"
         )

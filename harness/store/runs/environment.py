@@ -13,7 +13,6 @@ import platform
 import re
 import subprocess
 import sys
-import urllib.parse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,18 +22,17 @@ import dotenv
 from harness.clock import read_clock_pair
 from harness.domain.candidate import StageSettings
 from harness.domain.providers import PROVIDERS, EnvironmentKey
+from harness.domain.secrecy import MASK, references
 from harness.domain.suite import Suite
 from harness.domain.timeline import Stage
 from harness.errors import ConfigurationError
+from harness.store.suites.stages import plain
 
 __all__ = [
     "collect_environment",
     "load_dotenv",
     "missing_keys",
     "provider_keys",
-    "redact",
-    "redact_values",
-    "secret_values",
     "stage_keys",
     "utc_now",
 ]
@@ -57,26 +55,6 @@ _PACKAGES = (
     "pocketsphinx",
     "espeakng-loader",
     "uvloop",
-)
-# Secrets that no provider of the table declares but that may well be in the environment.
-_FURTHER_SECRETS = (
-    "LIVEKIT_API_SECRET",
-    "LIVEKIT_INFERENCE_API_SECRET",
-    "LIVEKIT_API_KEY",
-    "LIVEKIT_INFERENCE_API_KEY",
-    "BASETEN_API_KEY",
-    "SPEKO_API_KEY",
-    "OPENAI_API_KEY",
-    "OPENADAPTER_API_KEY",
-    "PARAKEET_API_KEY",
-)
-_SHORTEST_SECRET = 4
-_MASK = "[redacted]"
-# Keys that reach an error message by another way than our environment: what a server echoes.
-_PATTERNS = (
-    re.compile(r"(?i)(\bbearer\s+)[A-Za-z0-9._~+/=-]{4,}"),
-    re.compile(r"(?i)([?&](?:api[_-]?key|access_token|token|key|secret)=)[^&\s\"']+"),
-    re.compile(r"(//[^/\s:@]*:)[^/\s@]+(?=@)"),
 )
 
 
@@ -136,6 +114,7 @@ def missing_keys(suite: Suite, environ: Mapping[str, str] | None = None) -> tupl
     values = os.environ if environ is None else environ
     users: dict[tuple[str, str], list[str]] = {}
     shared: dict[tuple[str, str], list[str]] = {}
+    hidden: list[str] = []
     for candidate in suite.candidates:
         if candidate.agent is not None:
             # The user's own agent brings its own clients, and reads its own keys.
@@ -147,18 +126,23 @@ def missing_keys(suite: Suite, environ: Mapping[str, str] | None = None) -> tupl
         for stage, settings in asked:
             if settings is None or settings.provider not in PROVIDERS:
                 continue
+            place = f"{candidate.name}.{stage.value}"
+            for name in references(settings.options):
+                if not values.get(name, "").strip():
+                    users.setdefault((name, "what the suite takes from it"), []).append(place)
+            if MASK in json.dumps(plain(settings.options)):
+                hidden.append(place)
             own = settings.options.get("api_key_variable")
             any_stage = Stage.LLM if stage is Stage.INTERRUPTION else stage
             for key in stage_keys(settings, any_stage):
                 name = own if own and key.secret else key.name
                 given = values.get(name, "") or values.get(key.instead or "", "")
                 if key.required and key.single:
-                    place = f"{candidate.name}.{stage.value}"
                     shared.setdefault((candidate.name, name), []).append(place)
                 if key.required and not given.strip():
                     title = PROVIDERS[settings.provider].title
                     purpose = f"{title}'s {key.purpose}" if key.purpose else title
-                    users.setdefault((name, purpose), []).append(f"{candidate.name}.{stage.value}")
+                    users.setdefault((name, purpose), []).append(place)
     lines = [
         f"{name}: not set; it holds {purpose}, needed by {', '.join(dict.fromkeys(needed))}"
         for (name, purpose), needed in users.items()
@@ -168,54 +152,12 @@ def missing_keys(suite: Suite, environ: Mapping[str, str] | None = None) -> tupl
         for (_, name), places in shared.items()
         if len(places) > 1
     ]
+    lines += [
+        f'{place}: the suite held a secret in clear, which no run keeps: write "$NAME" in its '
+        "place, put it into the environment, and start a new run"
+        for place in hidden
+    ]
     return tuple(lines)
-
-
-def secret_values(
-    suite: Suite | None = None, environ: Mapping[str, str] | None = None
-) -> tuple[str, ...]:
-    """Return the values of all secrets in the environment, longest first."""
-    values = os.environ if environ is None else environ
-    names = set(_FURTHER_SECRETS)
-    for spec in PROVIDERS.values():
-        stages = [key for stage in spec.stages.values() for key in stage.keys]
-        names.update(key.name for key in (*spec.keys, *stages) if key.secret)
-    for candidate in suite.candidates if suite is not None else ():
-        for settings in (candidate.stt, candidate.llm, candidate.tts):
-            variable = settings.options.get("api_key_variable") if settings is not None else None
-            if isinstance(variable, str):
-                names.add(variable)
-    found = {values[name].strip() for name in names if name in values}
-    return tuple(
-        sorted((each for each in found if len(each) >= _SHORTEST_SECRET), key=len, reverse=True)
-    )
-
-
-def redact_values(text: str, secrets: Iterable[str]) -> str:
-    """Return the text with each secret replaced, also as JSON or a URL would write it."""
-    for secret in secrets:
-        for form in {
-            secret,
-            json.dumps(secret)[1:-1],
-            json.dumps(secret, ensure_ascii=False)[1:-1],
-            urllib.parse.quote(secret, safe=""),
-            urllib.parse.quote_plus(secret),
-        }:
-            if form in text:
-                text = text.replace(form, _MASK)
-    return text
-
-
-def redact(text: str, environ: Mapping[str, str] | None = None) -> str:
-    """Return the text without any secret of the environment or anything that looks like one.
-
-    Every text that comes from a provider, a library or an exception passes through here before it
-    is shown or stored.
-    """
-    text = redact_values(text, secret_values(environ=environ))
-    for pattern in _PATTERNS:
-        text = pattern.sub(rf"\g<1>{_MASK}", text)
-    return text
 
 
 def collect_environment(folder: Path | None = None) -> dict[str, Any]:

@@ -7,19 +7,23 @@ line about the same trial replaces an earlier one. The file is made from the rep
 be made again; trials are never changed by it.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from harness.analysis.summary.intelligibility import HeardReply, recogniser_name
 from harness.domain.reply import HeardAgain
+from harness.domain.seal import is_sealed, seal, unbroken
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
+from harness.store.files import append_line, append_to, cut_torn_line, read_inside
+from harness.store.secrecy import mask_json
 
-__all__ = ["HEARD_REPLIES", "append_heard", "read_heard", "with_heard"]
+__all__ = ["HEARD_REPLIES", "append_heard", "damaged_heard", "read_heard", "with_heard"]
 
 HEARD_REPLIES: Final = "heard_replies.jsonl"
 VERSION: Final = 1
@@ -38,47 +42,69 @@ def append_heard(run: Path, reply: HeardReply, recogniser: Mapping[str, Any]) ->
         "recogniser": dict(recogniser),
     }
     path = run / HEARD_REPLIES
+    line = seal(mask_json(json.dumps(document, ensure_ascii=False, separators=(",", ":"))))
     try:
-        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(json.dumps(document, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        descriptor = append_to(path)
+        try:
+            cut_torn_line(descriptor)
+            append_line(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _lines(run: Path) -> Iterator[tuple[int, HeardReply | None, Mapping[str, Any]]]:
+    """Yield each line's number, its reply and its recogniser; no reply where it is damaged."""
+    path = run / HEARD_REPLIES
+    try:
+        lines = read_inside(run, HEARD_REPLIES).split(b"\n")
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    sealed = False
+    for number, line in enumerate(lines[:-1], start=1):
+        if not line.strip():
+            continue
+        whole = unbroken(line) and (is_sealed(line) or not sealed)
+        sealed = sealed or is_sealed(line)
+        reply: HeardReply | None = None
+        used: Mapping[str, Any] = {}
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+            document = json.loads(line) if whole else {}
+            if whole and document["v"] > VERSION:
+                raise ConfigurationError(
+                    f"{path}:{number}: format version {document['v']} is newer than {VERSION};"
+                    " upgrade turnbench"
+                )
+            used = dict(document["recogniser"])
+            reply = HeardReply(**{name: document[name] for name in _FIELDS})
+        yield number, reply, used
+
+
+def damaged_heard(run: Path) -> tuple[int, ...]:
+    """Return the numbers of the lines that are damaged.
+
+    Raises:
+        ConfigurationError: as :func:`read_heard`.
+    """
+    return tuple(number for number, reply, _ in _lines(run) if reply is None)
 
 
 def read_heard(run: Path) -> tuple[tuple[HeardReply, ...], Mapping[str, Any]]:
     """Return the replies heard by the recogniser that was used last, and that recogniser.
 
+    A damaged line is left out: its reply counts as not heard.
+
     Raises:
-        ConfigurationError: the file is damaged before its last line, or of a newer version.
+        ConfigurationError: the file cannot be read, or is of a newer version.
     """
-    path = run / HEARD_REPLIES
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        return (), {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
     found: dict[str, HeardReply] = {}
     recogniser: Mapping[str, Any] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
+    for _, reply, used in _lines(run):
+        if reply is None:
             continue
-        try:
-            document = json.loads(line)
-            if document["v"] > VERSION:
-                raise ConfigurationError(
-                    f"{path}:{number}: format version {document['v']} is newer than {VERSION};"
-                    " upgrade turnbench"
-                )
-            reply = HeardReply(**{name: document[name] for name in _FIELDS})
-            used = document["recogniser"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            # A kill may leave half of the last line.
-            if number == len(lines):
-                continue
-            raise ConfigurationError(f"{path}:{number}: not a heard reply: {error}") from error
         if used != recogniser:
             # Figures of two recognisers are never pooled.
             found, recogniser = {}, used

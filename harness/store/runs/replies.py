@@ -8,8 +8,14 @@ import soundfile
 
 from harness.domain.driver import ReplyAudio
 from harness.errors import ConfigurationError
+from harness.store.files import read_inside
 
-__all__ = ["encode_reply", "read_reply"]
+__all__ = ["encode_reply", "read_reply", "reply_bytes"]
+
+_FLAC = b"fLaC"
+_LARGEST = 1 << 27
+# Silence is packed to nothing: a few hundred kilobytes may be hours of it.
+_LONGEST_S = 3600
 
 
 def encode_reply(audio: ReplyAudio) -> bytes:
@@ -20,14 +26,43 @@ def encode_reply(audio: ReplyAudio) -> bytes:
     return buffer.getvalue()
 
 
-def read_reply(path: Path) -> ReplyAudio:
-    """Read a stored reply, sample for sample as it was played.
+def reply_bytes(folder: Path, name: str) -> bytes:
+    """Return the file of a stored reply as it is.
+
+    Args:
+        folder: the run's.
+        name: as the trial has it; it may be a stranger's word.
 
     Raises:
-        ConfigurationError: the file cannot be read.
+        ConfigurationError: it is no reply of this folder, or cannot be read.
     """
     try:
-        samples, rate = soundfile.read(path, dtype="int16")
+        data = read_inside(folder, name, limit=_LARGEST)
+    except OSError as error:
+        why = error.strerror or error
+        raise ConfigurationError(f"{folder / name}: the reply cannot be read: {why}") from error
+    if not data.startswith(_FLAC):
+        raise ConfigurationError(f"{folder / name}: the reply cannot be read: it is no FLAC")
+    return data
+
+
+def read_reply(folder: Path, name: str) -> ReplyAudio:
+    """Read a stored reply, sample for sample as it was played.
+
+    Args:
+        folder: the run's.
+        name: as the trial has it.
+
+    Raises:
+        ConfigurationError: it is no reply of this folder, or cannot be decoded.
+    """
+    data = reply_bytes(folder, name)
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            if file.frames > _LONGEST_S * file.samplerate:
+                raise ConfigurationError(f"{folder / name}: longer than any reply: left out")
+            samples, rate = file.read(dtype="int16"), file.samplerate
     except (OSError, soundfile.SoundFileError) as error:
-        raise ConfigurationError(f"{path}: the reply cannot be read: {error}") from error
+        why = str(error)
+        raise ConfigurationError(f"{folder / name}: the reply cannot be read: {why}") from error
     return ReplyAudio(pcm=samples.astype("<i2").tobytes(), sample_rate=int(rate))

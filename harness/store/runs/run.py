@@ -10,7 +10,7 @@
         truth.jsonl         the gateway's truth
         status.json         how far the run has come, and how it ended
         heard_replies.jsonl what a recogniser made of the replies (harness.store.runs.heard_replies)
-        report.html         the page; charts/*.svg its charts, peaks.json its waveforms
+        report.html         the page; charts/*.svg its charts
         report.kept         what the page shows, under a key (harness.store.runs.kept); may be
         deleted run.lock            held while a process writes
 
@@ -19,15 +19,17 @@ is resumed and left out when it is read.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.collector import collector_off
+from harness.domain.seal import is_sealed, unbroken
 from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.errors import ConfigurationError
-from harness.store.runs.decode import WireError, decode_trial
-from harness.store.runs.heard_replies import HEARD_REPLIES, with_heard
+from harness.store.files import UnsafeFileError, read_inside
+from harness.store.runs.decode import NewerFormatError, WireError, decode_trial
+from harness.store.runs.heard_replies import HEARD_REPLIES, damaged_heard, with_heard
 from harness.store.runs.plans import RunPlan, decode_plan
 
 __all__ = [
@@ -46,6 +48,7 @@ __all__ = [
 
 REPORTS = Path("reports")
 PLAN, ENVIRONMENT, TRIALS = "plan.json", "environment.json", "trials.jsonl"
+_LARGEST_JSON = 1 << 28
 TRUTH, STATUS, LOCK, AUDIO = "truth.jsonl", "status.json", "run.lock", "audio"
 
 
@@ -61,6 +64,7 @@ class Run:
         self.path = path
         self.plan = plan
         self._trials: tuple[object, tuple[Trial | FailedTrial, ...]] | None = None
+        self._damage: dict[str, str] = {}
 
     @property
     def name(self) -> str:
@@ -73,25 +77,41 @@ class Run:
         return self.path / TRUTH
 
     def environment(self) -> tuple[Mapping[str, Any], ...]:
-        """Return the facts of each start of the run, in order.
-
-        Raises:
-            ConfigurationError: the file is damaged.
-        """
-        document = _read_json(self.path / ENVIRONMENT)
-        return tuple(document.get("starts", ()))
+        """Return the facts of each start of the run, in order; none where the file is damaged."""
+        starts = self._read_json(ENVIRONMENT).get("starts", ())
+        return tuple(each for each in starts if isinstance(each, Mapping))
 
     def status(self) -> Mapping[str, Any]:
         """Return how far the run has come.
 
         ``state`` is "running", "finished", "interrupted", "stopped" or "failed"; a run that says
         "running" while nobody holds its lock was killed. ``ended`` gives the reason for each
-        candidate that ended early.
-
-        Raises:
-            ConfigurationError: the file is damaged.
+        candidate that ended early. Nothing where the file is damaged.
         """
-        return _read_json(self.path / STATUS)
+        return self._read_json(STATUS)
+
+    def damage(self) -> tuple[str, ...]:
+        """Return a line for each file that was read and does not hold what was written.
+
+        What is damaged is left out of everything; whoever shows a figure says so.
+        """
+        return tuple(self._damage.values())
+
+    def _read_json(self, name: str) -> Mapping[str, Any]:
+        self._damage.pop(name, None)
+        try:
+            data = read_inside(self.path, name, limit=_LARGEST_JSON)
+            document = json.loads(data)
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            why = error.strerror if isinstance(error, OSError) else "no JSON"
+        else:
+            if isinstance(document, dict) and unbroken(data):
+                return document
+            why = "its checksum differs"
+        self._damage[name] = f"{self.path / name}: damaged ({why}) and left out"
+        return {}
 
     def trials(self) -> tuple[Trial | FailedTrial, ...]:
         """Return every stored trial in the order in which they ended.
@@ -99,15 +119,28 @@ class Run:
         Replies carry what a recogniser made of them later, where one was asked. What was read is
         kept as long as the files do not change: trials are frozen, and reading many takes seconds.
 
+        Lines that are damaged are left out, and told of by :meth:`damage`; their trials count as
+        not performed.
+
         Raises:
-            ConfigurationError: a line before the last is damaged, or of a newer format.
+            ConfigurationError: a line is of a newer format, or the file cannot be read.
         """
         stamps = tuple(_stamp(self.path / name) for name in (TRIALS, HEARD_REPLIES))
         if self._trials is None or self._trials[0] != stamps:
             # A large run makes millions of values that hold no cycle: nothing for the collector.
             with collector_off():
-                self._trials = stamps, with_heard(self.path, _read_trials(self.path / TRIALS))
+                bad: list[int] = []
+                found = tuple(_read_trials(self.path, bad))
+                self._trials = stamps, with_heard(self.path, found)
+            self._say(TRIALS, bad, f"`turnbench run --resume {self.path}` performs them again")
+            self._say(HEARD_REPLIES, damaged_heard(self.path), "`turnbench intelligibility` hears")
         return self._trials[1]
+
+    def _say(self, name: str, lines: Sequence[int], mend: str) -> None:
+        self._damage.pop(name, None)
+        if lines:
+            where = f"line {lines[0]}" + (f" and {len(lines) - 1} more" if len(lines) > 1 else "")
+            self._damage[name] = f"{self.path / name}: {where}: damaged and left out; {mend}"
 
     def missing(self) -> tuple[TrialKey, ...]:
         """Return the planned trials that have not been performed."""
@@ -124,33 +157,32 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _read_json(path: Path) -> Mapping[str, Any]:
+def _read_trials(folder: Path, bad: list[int]) -> Iterator[Trial | FailedTrial]:
+    """Yield the trials of a folder; ``bad`` gets the numbers of damaged lines."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(document, dict):
-        raise ConfigurationError(f"{path}: not a JSON object")
-    return document
-
-
-def _read_trials(path: Path) -> Iterator[Trial | FailedTrial]:
-    try:
-        lines = path.read_bytes().split(b"\n")
+        lines = read_inside(folder, TRIALS).split(b"\n")
     except FileNotFoundError:
         return
     except OSError as error:
+        path = folder / TRIALS
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
+    sealed = False
     # The last piece has no line end: it is empty, or a line that a kill has torn.
     for number, line in enumerate(lines[:-1], start=1):
         if not line.strip():
             continue
+        # Once lines carry a checksum, one without has lost it.
+        whole = unbroken(line) and (is_sealed(line) or not sealed)
+        sealed = sealed or is_sealed(line)
         try:
-            yield decode_trial(line)
-        except WireError as error:
-            raise ConfigurationError(f"{path}:{number}: {error}") from error
+            if whole:
+                yield decode_trial(line)
+                continue
+        except NewerFormatError as error:
+            raise ConfigurationError(f"{folder / TRIALS}:{number}: {error}") from error
+        except WireError:
+            pass
+        bad.append(number)
 
 
 def open_run(path: str | Path) -> Run:
@@ -162,11 +194,19 @@ def open_run(path: str | Path) -> Run:
     folder = Path(path)
     plan = folder / PLAN
     try:
-        text = plan.read_text(encoding="utf-8", errors="surrogatepass")
+        data = read_inside(folder, PLAN, limit=_LARGEST_JSON)
+        text = data.decode("utf-8", errors="surrogatepass")
+    except UnsafeFileError as error:
+        raise ConfigurationError(f"{plan}: {error.strerror}") from error
     except OSError as error:
         raise ConfigurationError(f"{folder}: not a run's folder: it has no {PLAN}") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{plan}: not UTF-8 text") from error
+    if not unbroken(data):
+        raise ConfigurationError(
+            f"{plan}: damaged: its checksum differs, so nothing in it can be trusted; "
+            "take the file from a copy of the run"
+        )
     return Run(folder, decode_plan(text, source=plan))
 
 

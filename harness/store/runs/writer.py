@@ -18,10 +18,18 @@ from types import TracebackType
 from typing import Any, Self
 
 from harness.domain.driver import ReplyAudio
+from harness.domain.seal import seal
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
+from harness.store.files import (
+    append_line,
+    append_to,
+    cut_torn_line,
+    foreign_entries,
+    replace_whole,
+)
 from harness.store.runs.encode import encode_trial
-from harness.store.runs.environment import redact_values, secret_values, utc_now
+from harness.store.runs.environment import utc_now
 from harness.store.runs.plans import RunPlan, encode_plan
 from harness.store.runs.replies import encode_reply
 from harness.store.runs.run import (
@@ -35,13 +43,9 @@ from harness.store.runs.run import (
     Run,
     open_run,
 )
+from harness.store.secrecy import mask_json, secret_values
 
 __all__ = ["RunWriter", "create_run", "resume_run"]
-
-
-# A stored line is searched for secrets of this length; shorter ones are words that stand in the
-# text by right ("test").
-_SECRET_LENGTH = 8
 
 
 class RunWriter:
@@ -54,16 +58,9 @@ class RunWriter:
     def __init__(self, run: Run, lock: int, secret_texts: Sequence[str]) -> None:
         self.run = run
         self._lock = lock
-        self._secrets = tuple(each for each in secret_texts if len(each) >= _SECRET_LENGTH)
-        self._descriptor = self._guard(
-            lambda: os.open(
-                run.path / TRIALS,
-                os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
-                0o644,
-            ),
-            TRIALS,
-        )
-        self._cut_torn_line()
+        self._secrets = tuple(secret_texts)
+        self._descriptor = self._guard(lambda: append_to(run.path / TRIALS), TRIALS)
+        self._guard(lambda: cut_torn_line(self._descriptor), TRIALS)
 
     def __enter__(self) -> Self:
         return self
@@ -91,6 +88,11 @@ class RunWriter:
             raise self._failed(error, what) from error
 
     def _failed(self, error: OSError, what: str) -> ConfigurationError:
+        if isinstance(error, FileNotFoundError):
+            return ConfigurationError(
+                f"{self.run.path / what}: the run's folder has been removed while it was written; "
+                "what had been measured went with it: start a new run"
+            )
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         mend = "free some space" if full else "make the folder writable"
         return ConfigurationError(
@@ -98,21 +100,6 @@ class RunWriter:
             f"finished trials are kept: {mend} and go on with "
             f"`turnbench run --resume {self.run.path}`"
         )
-
-    def _cut_torn_line(self) -> None:
-        """Cut what a kill has left of a line; a whole line stays."""
-        size = os.fstat(self._descriptor).st_size
-        end = size
-        while end > 0:
-            start = max(0, end - 65536)
-            block = os.pread(self._descriptor, end - start, start)
-            found = block.rfind(b"\n")
-            if found >= 0:
-                end = start + found + 1
-                break
-            end = start
-        if end != size:
-            self._guard(lambda: os.ftruncate(self._descriptor, end), TRIALS)
 
     def append(self, trial: Trial | FailedTrial, audio: ReplyAudio | None = None) -> None:
         """Store a trial and its reply; on the disk when this returns.
@@ -130,52 +117,24 @@ class RunWriter:
                 failure = error
             else:
                 trial = _with_audio(trial, name)
-        line = self._without_secrets(encode_trial(trial))
-        self._append_line(line.encode("utf-8", errors="surrogatepass") + b"\n", trial.key.id)
+        line = seal(mask_json(encode_trial(trial), self._secrets))
+        self._guard(
+            lambda: append_line(self._descriptor, line.encode("utf-8")),
+            f"{TRIALS} ({trial.key.id})",
+        )
         if failure is not None:
             raise failure
-
-    def _append_line(self, line: bytes, what: str) -> None:
-        size = os.fstat(self._descriptor).st_size
-        try:
-            view = memoryview(line)
-            while view:
-                view = view[os.write(self._descriptor, view) :]
-            os.fsync(self._descriptor)
-        except OSError as error:
-            # Half a line must not stand before the next one.
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._descriptor, size)
-            raise self._failed(error, f"{TRIALS} ({what})") from error
-
-    def _without_secrets(self, line: str) -> str:
-        """Mask a key that a provider has echoed into a text."""
-        if redact_values(line, self._secrets) == line:
-            return line
-        return json.dumps(
-            _masked(json.loads(line), self._secrets), ensure_ascii=False, separators=(",", ":")
-        )
 
     def _write_file(self, name: str, content: bytes, *, sync: bool = True) -> None:
         """Write a file whole or not at all."""
         path = self.run.path / name
-        partial = path.with_name(f"{path.name}.part")
-        try:
-            path.parent.mkdir(exist_ok=True)
-            with partial.open("wb") as file:
-                file.write(content)
-                file.flush()
-                if sync:
-                    os.fsync(file.fileno())
-            partial.replace(path)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
-            raise self._failed(error, name) from error
+        if name.startswith(f"{AUDIO}/"):
+            self._guard(lambda: path.parent.mkdir(exist_ok=True), AUDIO)
+        self._guard(lambda: replace_whole(path, content, sync=sync), name)
 
     def add_environment(self, facts: Mapping[str, Any]) -> None:
         """Append the facts of one start of the run (``collect_environment`` and endpoints)."""
-        starts = [*self.run.environment(), _masked(dict(facts), self._secrets)]
+        starts = [*self.run.environment(), dict(facts)]
         self._write_json(ENVIRONMENT, {"v": 1, "starts": starts})
 
     def set_status(self, state: str, **facts: Any) -> None:
@@ -192,18 +151,13 @@ class RunWriter:
         )
 
     def _write_json(self, name: str, document: Mapping[str, Any]) -> None:
-        text = json.dumps(document, ensure_ascii=False, indent=1, default=str) + "\n"
-        self._write_file(name, text.encode("utf-8", errors="surrogatepass"))
+        text = json.dumps(document, ensure_ascii=False, indent=1, default=str)
+        self._write_sealed(name, text)
 
-
-def _masked(value: Any, secret_texts: Sequence[str]) -> Any:
-    if isinstance(value, str):
-        return redact_values(value, secret_texts)
-    if isinstance(value, Mapping):
-        return {key: _masked(each, secret_texts) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_masked(each, secret_texts) for each in value]
-    return value
+    def _write_sealed(self, name: str, text: str) -> None:
+        """Write a JSON object without secrets, and with its checksum."""
+        masked = mask_json(text, self._secrets, indent=1)
+        self._write_file(name, f"{seal(masked)}\n".encode())
 
 
 def _with_audio(trial: Trial | FailedTrial, name: str) -> Trial | FailedTrial:
@@ -247,7 +201,7 @@ def create_run(plan: RunPlan, *, reports: Path = REPORTS) -> RunWriter:
     run = Run(path, plan)
     writer = RunWriter(run, _lock(path), secret_values(plan.suite))
     try:
-        writer._write_file(PLAN, encode_plan(plan).encode("utf-8", "surrogatepass"))  # noqa: SLF001 - same module
+        writer._write_sealed(PLAN, encode_plan(plan))  # noqa: SLF001 - same module
         writer.set_status("running", done=0, failed=0)
     except BaseException:
         writer.close()
@@ -257,7 +211,7 @@ def create_run(plan: RunPlan, *, reports: Path = REPORTS) -> RunWriter:
 
 def _lock(path: Path) -> int:
     try:
-        descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = append_to(path / LOCK)
     except OSError as error:
         raise ConfigurationError(f"{path / LOCK}: cannot be written: {error.strerror}") from error
     try:
@@ -272,7 +226,7 @@ def _lock(path: Path) -> int:
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
         started = utc_now().isoformat(timespec="seconds")
-        os.pwrite(descriptor, f"pid {os.getpid()} since {started}\n".encode(), 0)
+        os.write(descriptor, f"pid {os.getpid()} since {started}\n".encode())
     return descriptor
 
 
@@ -283,6 +237,13 @@ def resume_run(path: str | Path) -> RunWriter:
         ConfigurationError: it is not a run's folder, or another process is writing it.
     """
     run = open_run(path)
+    foreign = foreign_entries(run.path)
+    if foreign:
+        raise ConfigurationError(
+            f"{run.path / each}: a link or no regular file, which a run's folder holds none of; "
+            "remove it to go on with the run"
+            for each in foreign
+        )
     writer = RunWriter(run, _lock(run.path), secret_values(run.plan.suite))
     try:
         run.trials()

@@ -3,6 +3,7 @@
 from typing import Any
 
 from harness.domain.candidate import CACHES, Candidate, StageSettings
+from harness.domain.secrecy import shown
 from harness.domain.suite import Budget, BudgetKind, Clock, Suite
 from harness.store.suites.barge_ins import barge_in_document, interruption_document
 from harness.store.suites.conditions import condition_document
@@ -100,7 +101,7 @@ def _stage_document(settings: StageSettings) -> dict[str, Any]:
             profile=settings.profile,
         ),
         **({} if settings.cache == CACHES[0] else {"cache": settings.cache}),
-        **plain(settings.options),
+        **plain(shown(settings.options)),
     }
 
 

@@ -14,6 +14,7 @@ from harness.domain.suite import (
     Suite,
 )
 from harness.errors import ConfigurationError
+from harness.store.secrecy import remember_secrets
 from harness.store.shipped import shipped_folder, shipped_names
 from harness.store.suites.checks import ProfileStages, check_metrics, check_profiles
 from harness.store.suites.document import suite_document
@@ -126,6 +127,7 @@ def parse_suite(
         )
     if problems or suite is None:
         raise ConfigurationError(f"{source}: {line}" for line in problems)
+    remember_secrets(suite)
     return suite
 
 

@@ -13,10 +13,8 @@ from harness.store.runs.environment import (
     collect_environment,
     load_dotenv,
     missing_keys,
-    redact,
-    redact_values,
-    secret_values,
 )
+from harness.store.secrecy import redact, redact_values, secret_values
 from harness.store.suites.suite import read_suite
 from tests.runner.scripted_performer import suite_of
 

@@ -15,6 +15,7 @@ from harness.domain.driver import ReplyAudio
 from harness.domain.plan import make_plan
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
+from harness.store.runs.encode import encode_trial
 from harness.store.runs.plans import RunPlan, decode_plan, encode_plan
 from harness.store.runs.replies import read_reply
 from harness.store.runs.run import find_run, list_runs, open_run
@@ -80,7 +81,7 @@ def test_audio_is_kept_exactly(tmp_path: Path) -> None:
     reply = trial.turns[0].reply
     assert reply is not None
     assert reply.audio == "audio/t00000.flac"
-    assert read_reply(writer.run.path / reply.audio) == audio
+    assert read_reply(writer.run.path, reply.audio) == audio
 
 
 def test_audio_is_left_out_when_the_suite_says_so(tmp_path: Path) -> None:
@@ -123,19 +124,107 @@ def test_a_torn_first_line(tmp_path: Path) -> None:
 
 
 def test_a_damaged_line(tmp_path: Path) -> None:
-    """A damaged line in the middle is told with file and line; nothing is thrown away."""
+    """A damaged line is left out and told of; going on performs its trial again."""
     plan = plan_of("u", "v")
     with create_run(plan, reports=tmp_path) as writer:
         writer.append(trial_of(plan.keys[0]))
         writer.append(trial_of(plan.keys[1]))
     path = writer.run.path / "trials.jsonl"
     content = path.read_bytes()
-    path.write_bytes(b"garbage" + content)
-    with pytest.raises(ConfigurationError, match=r"trials\.jsonl:1: not JSON"):
-        open_run(writer.run.path).trials()
-    with pytest.raises(ConfigurationError, match=r"trials\.jsonl:1"):
-        resume_run(writer.run.path)
-    assert path.read_bytes() == b"garbage" + content
+    path.write_bytes(content.replace(b"Yes.", b"Yes!", 1))
+    run = open_run(writer.run.path)
+    assert [each.key for each in run.trials()] == [plan.keys[1]]
+    (line,) = run.damage()
+    assert line.startswith(f"{path}: line 1: damaged and left out")
+    with resume_run(writer.run.path) as again:
+        assert plan.keys[0] in again.run.missing()
+        again.append(trial_of(plan.keys[0]))
+    assert len(open_run(writer.run.path).trials()) == 2
+
+
+def test_every_flip_of_a_byte_is_told(tmp_path: Path) -> None:
+    """One bit changed anywhere in the trials changes no value silently: it is told."""
+    plan = plan_of("u", "v")
+    with create_run(plan, reports=tmp_path) as writer:
+        for key in plan.keys[:2]:
+            writer.append(trial_of(key))
+    path = writer.run.path / "trials.jsonl"
+    content, whole = path.read_bytes(), writer.run.trials()
+    for at in range(len(content)):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << (at % 8)
+        path.write_bytes(flipped)
+        run = open_run(writer.run.path)
+        found = run.trials()
+        assert all(each in whole for each in found)
+        # The last line end is all that a kill may have torn off.
+        assert found == whole or run.damage() or at == len(content) - 1
+
+
+def test_trials_of_an_older_version(tmp_path: Path) -> None:
+    """Lines without a checksum are read; after lines with one, such a line has lost it."""
+    plan = plan_of("u", "v")
+    with create_run(plan, reports=tmp_path) as writer:
+        for key in plan.keys[:2]:
+            writer.append(trial_of(key))
+    path = writer.run.path / "trials.jsonl"
+    first, second, _ = path.read_text(encoding="utf-8").split("\n")
+    bare = [encode_trial(trial_of(key)) for key in plan.keys[:2]]
+    path.write_text(f"{bare[0]}\n{second}\n", encoding="utf-8")
+    assert len(open_run(writer.run.path).trials()) == 2
+    path.write_text(f"{first}\n{bare[1]}\n", encoding="utf-8")
+    run = open_run(writer.run.path)
+    assert (len(run.trials()), len(run.damage())) == (1, 1)
+
+
+@pytest.mark.parametrize("name", ["environment.json", "status.json"])
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff", b'{"starts": 5, "crc":"00000000"}'])
+def test_a_torn_derived_file_bars_nothing(tmp_path: Path, name: str, damage: bytes) -> None:
+    """A torn status or environment is left out and told of; the trials are as they were."""
+    plan = plan_of("u")
+    with create_run(plan, reports=tmp_path) as writer:
+        writer.add_environment({"machine": {"cpu": "x"}})
+        writer.append(trial_of(plan.keys[0]))
+    (writer.run.path / name).write_bytes(damage)
+    run = open_run(writer.run.path)
+    assert (run.environment() == ()) is (name == "environment.json")
+    assert (run.status() == {}) is (name == "status.json")
+    assert len(run.trials()) == 1
+    assert name in run.damage()[0]
+
+
+def test_a_damaged_plan(tmp_path: Path) -> None:
+    """A plan in which one digit differs is refused by name: nothing could be trusted."""
+    with create_run(plan_of("u"), reports=tmp_path) as writer:
+        path = writer.run.path / "plan.json"
+    path.write_text(path.read_text().replace('"seed": 5', '"seed": 6'), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"plan\.json: damaged"):
+        open_run(writer.run.path)
+
+
+def test_a_removed_folder(tmp_path: Path) -> None:
+    """A folder that goes while it is written is told of at the next trial and not made again."""
+    import shutil
+
+    plan = plan_of("u")
+    with create_run(plan, reports=tmp_path) as writer:
+        writer.append(trial_of(plan.keys[0]))
+        shutil.rmtree(writer.run.path)
+        with pytest.raises(ConfigurationError, match="has been removed"):
+            writer.append(trial_of(plan.keys[1]))
+        with pytest.raises(ConfigurationError, match="has been removed"):
+            writer.set_status("finished", done=2)
+    assert not writer.run.path.exists()
+
+
+def test_a_lone_surrogate(tmp_path: Path) -> None:
+    """Half a surrogate pair in a provider's text is stored as valid UTF-8, and comes back."""
+    plan = plan_of("u")
+    trial = trial_of(plan.keys[0], text="half \ud83d of a face")
+    with create_run(plan, reports=tmp_path) as writer:
+        writer.append(trial)
+    (writer.run.path / "trials.jsonl").read_text(encoding="utf-8")
+    assert open_run(writer.run.path).trials() == (trial,)
 
 
 def test_one_writer(tmp_path: Path) -> None:
