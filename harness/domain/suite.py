@@ -153,8 +153,8 @@ class Timeouts:
         reply_s: from the end of speech to the first audible sample.
         playout_s: from the first audible sample to the reply's end.
         boot_s: for a deployment that scales to zero to answer, before anything is measured.
-        hang_up_s: the caller hangs up so long after the reply's first sample; None hears it to its
-            end. Saves time and money where only latency is asked for.
+        hang_up_s: the caller hangs up so long after the reply's first audible sample; None hears
+            it to its end. Saves time and money where only latency is asked for.
     """
 
     connect_s: float = 10.0

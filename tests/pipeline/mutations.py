@@ -84,24 +84,26 @@ def cut(data: bytes, rng: random.Random) -> list[bytes]:
 def strictly(data: bytes) -> list[dict[str, Any]] | None:
     """Return the events of a stream that no strict client could object to; None if one could."""
     events: list[dict[str, Any]] = []
-    for line in data.split(b"\n"):
-        line = line.removesuffix(b"\r")  # noqa: PLW2901
-        if not line.strip() or line.startswith((b":", b"event:", b"id:", b"retry:")):
+    gathered: list[bytes] = []
+    for line in (*re.split(rb"\r\n|\r|\n", data.removeprefix(b"\xef\xbb\xbf")), b""):
+        if line.startswith(b"data:"):
+            gathered.append(line[5:].strip())
+            if gathered == [b"[DONE]"]:
+                # No client reads what follows.
+                events.append({"done": True})
+                break
             continue
-        if not line.startswith(b"data:"):
+        if line.strip() and not line.startswith((b":", b"event:", b"id:", b"retry:")):
             return None
-        body = line[5:].strip()
-        if body == b"[DONE]":
-            # No client reads what follows.
-            events.append({"done": True})
-            break
-        if not body:
+        if line.strip() or not any(gathered):
+            gathered = gathered if line.strip() else []
             continue
         try:
-            event = json.loads(body.decode())
+            event = json.loads(b"\n".join(gathered).decode())
         except (ValueError, RecursionError):
             return None
         if not isinstance(event, dict):
             return None
         events.append(event)
+        gathered = []
     return events

@@ -454,10 +454,13 @@ def _chat_text(data: bytes, content_type: str) -> str | None:
                 return None
             delta = choice.get("delta") or {}
             content = delta.get("content") if isinstance(delta, dict) else 0
-            if not isinstance(content or "", str):
+            parts = content if isinstance(content, list) else [content or ""]
+            said = [each.get("text") if isinstance(each, dict) else each for each in parts]
+            if not all(isinstance(each, str | dict) for each in parts):
                 return None
-            text += str(content or "")
-            ended = ended or isinstance(choice.get("finish_reason"), str)
+            text += "".join(each for each in said if isinstance(each, str))
+            finish = choice.get("finish_reason")
+            ended = ended or (isinstance(finish, str) and bool(finish))
     return text if ended and text.strip() else None
 
 

@@ -45,7 +45,17 @@ def primary_failure(recorder: Recorder, turn: Turn, redact: Callable[[str], str]
     problems = recorder.turn_problems()
     if problems:
         first_problem = min(problems, key=lambda problem: problem.at_ns)
-        return failure_of(first_problem.stage, first_problem.error, redact)
+        described = failure_of(first_problem.stage, first_problem.error, redact)
+        if described.kind is FailureKind.RESET:
+            # livekit calls many an error a lost connection; the server's own words say more, also
+            # where the request was dropped on account of it.
+            told = [
+                each.failure
+                for each in turn.requests
+                if each.failure is not None and each.stage is first_problem.stage
+            ]
+            return told[0] if told else described
+        return described
     return None
 
 

@@ -77,19 +77,28 @@ class Conversation:
     async def _heard_out(self, started_ns: int) -> Failure | None:
         """Listen to the reply to its end, or hang up; return why it does not end."""
         sink, hang_up_s = self._sink, self._timeouts.hang_up_s
-        if hang_up_s is not None:
-            await wait_until(
-                lambda: self._broken() or (sink.finished.is_set() and self._idle()),
-                until_ns=started_ns + round(hang_up_s * _NS),
+
+        def hung_up() -> bool:
+            # The caller waits for a sound: silence that comes before it is no answer yet.
+            return (
+                hang_up_s is not None
+                and sink.audible_ns is not None
+                and time.perf_counter_ns() >= sink.audible_ns + round(hang_up_s * _NS)
             )
-            sink.clear_buffer()
-            return None
+
+        broken = self._broken_off if hang_up_s is None else self._broken
         ended = await wait_until(
             lambda: (
-                (sink.finished.is_set() and self._idle()) or self._broken_off() or self._stalled()
+                (sink.finished.is_set() and self._idle())
+                or broken()
+                or self._stalled()
+                or hung_up()
             ),
             until_ns=started_ns + round(self._timeouts.playout_s * _NS),
         )
+        if hang_up_s is not None and (self._broken() or hung_up()):
+            sink.clear_buffer()
+            return None
         if self._stalled() and not self._broken():
             return self._no_further_audio()
         if not ended and not sink.finished.is_set():

@@ -171,4 +171,9 @@ class SessionPerformer(Base):
             return Failure(
                 stage=Stage.PLAYOUT, kind=FailureKind.NO_REPLY, message="there was no reply"
             )
+        if Mark.SPEECH_END in turn.marks and not audible:
+            # Without a sound there is no response, whatever was played.
+            return Failure(
+                stage=Stage.TTS, kind=FailureKind.SILENT, message="the reply had no audible sample"
+            )
         return None

@@ -14,6 +14,7 @@ from livekit import rtc
 from livekit.agents.voice import io
 
 from harness.domain.reply import PlayoutSegment, Reply
+from harness.pipeline.line.wav import wav_header
 from harness.pipeline.recording.recording import Stamp, stamp
 
 __all__ = ["SILENCE_FLOOR_DBFS", "PlayoutClock", "leading_silence"]
@@ -27,12 +28,15 @@ def leading_silence(pcm: bytes, sample_rate: int) -> int:
     """Return how many samples precede the first audible one; all of them if none is audible.
 
     Windows of 10 ms from the reply's first sample; the first whose RMS exceeds -50 dBFS is audible,
-    from its first sample whose magnitude exceeds that level.
+    from its first sample whose magnitude exceeds that level. The header of a WAV that a server has
+    put before bare samples is no sound.
     """
+    header = wav_header(pcm)
+    begin = 0 if header is None else min(header.size // 2, len(pcm) // 2)
     samples = np.frombuffer(pcm, dtype="<i2").astype(np.float64) / 32768.0
     window = sample_rate * _WINDOW_MS // 1000
     floor = 10 ** (SILENCE_FLOOR_DBFS / 20)
-    for start in range(0, len(samples), window):
+    for start in range(begin, len(samples), window):
         part = samples[start : start + window]
         if float(np.sqrt(np.mean(part**2))) > floor:
             return start + int(np.argmax(np.abs(part) > floor))
@@ -56,6 +60,7 @@ class PlayoutClock(io.AudioOutput):
         self.stopped: Stamp | None = None
         self._left = False
         self._audible_ns: int | None = None
+        self._searched = 0
         self._segments: list[list[int]] = []
         self._total = 0
         self._head_ns = 0
@@ -154,7 +159,8 @@ class PlayoutClock(io.AudioOutput):
     @property
     def audible_ns(self) -> int | None:
         """When the first audible sample is played, as far as is known; None before it came."""
-        if self._audible_ns is None and self.rate:
+        if self._audible_ns is None and self.rate and self._total != self._searched:
+            self._searched = self._total
             # Whole windows alone, so that what is found now is what the whole reply has.
             window = self.rate * _WINDOW_MS // 1000 * 2
             pcm = self.pcm()

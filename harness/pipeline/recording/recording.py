@@ -82,7 +82,8 @@ class Exchange:
         opened: when the exchange began.
         sent: when the request had been written.
         headers_at, status, headers: of the response, or of the answer to a socket's upgrade.
-        chunks: the body.
+        chunks: the body, as its client reads it: decoded, where it came compressed.
+        received: how many bytes of it came over the network.
         trace: steps of connecting, by name.
         ended, error: how the exchange ended.
         request_id: what joins it with a gateway's truth.
@@ -104,6 +105,7 @@ class Exchange:
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     chunks: list[Chunk] = field(default_factory=list)
+    received: int = 0
     trace: list[tuple[str, int]] = field(default_factory=list)
     ended: Stamp | None = None
     error: BaseException | None = None

@@ -6,11 +6,14 @@ and not an accident: what cannot be read is counted.
 
 import base64
 import binascii
-import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from livekit.agents.llm.utils import ThinkingTokenFilter, strip_thinking_tokens
+
+from harness.pipeline.line.wav import WavHeader, wav_header_of
 from harness.pipeline.recording.recording import Exchange, Stamp
+from harness.pipeline.transport.events import error_words, events_of, json_event
 
 __all__ = [
     "SPEKO_CHAT",
@@ -19,7 +22,6 @@ __all__ = [
     "ChatBody",
     "ChatDelta",
     "SpeechBody",
-    "error_words",
     "read_chat",
     "read_speech",
     "scalars",
@@ -28,8 +30,7 @@ __all__ = [
     "speko_route",
 ]
 
-_LARGEST_EVENT = 1 << 20
-"""More than any delta of a reply or of its audio is; clients refuse such messages."""
+_OK = 200
 _LARGEST_COUNT = 1 << 62
 SPEKO_CHAT = "/v1/complete"
 SPEKO_HEARD = "/v1/transcribe"
@@ -74,7 +75,8 @@ class SpeechBody:
     """A synthesis response, read.
 
     ``early`` counts what came before it had been asked for; ``container`` tells that the audio
-    is no bare samples.
+    is no bare samples; ``wav`` is the header of one, which stands even in a body that says that it
+    is bare samples.
     """
 
     header: Stamp | None = None
@@ -90,19 +92,7 @@ class SpeechBody:
     events: bool = False
     container: bool = False
     done: bool = False
-
-
-def _lines(exchange: Exchange) -> list[tuple[Stamp, bytes]]:
-    """Split a body into lines, each with the stamp of the chunk that completed it."""
-    found: list[tuple[Stamp, bytes]] = []
-    rest = b""
-    for chunk in exchange.chunks:
-        rest += chunk.data
-        *complete, rest = rest.split(b"\n")
-        found.extend((chunk.at, line.rstrip(b"\r")) for line in complete)
-    if rest.strip() and exchange.chunks:
-        found.append((exchange.chunks[-1].at, rest))
-    return found
+    wav: WavHeader | None = None
 
 
 def scalars(value: Any, prefix: str = "", depth: int = 4) -> dict[str, Any]:
@@ -120,26 +110,6 @@ def scalars(value: Any, prefix: str = "", depth: int = 4) -> dict[str, Any]:
     return flat
 
 
-def _event(data: bytes) -> dict[str, Any] | None:
-    """Return an event's JSON object, or None where there is none that a client should take."""
-    if len(data) > _LARGEST_EVENT:
-        return None
-    try:
-        # Decoded first: given bytes, json takes half a character for a whole one.
-        value = json.loads(data.decode())
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def error_words(error: Any) -> str:
-    """Return what an error says, on one short line."""
-    try:
-        return json.dumps(error)[:500]
-    except (ValueError, RecursionError):
-        return "an error that cannot be printed"
-
-
 def _tool_call(choice: dict[str, Any]) -> bool:
     delta = choice.get("delta")
     return isinstance(delta, dict) and bool(delta.get("tool_calls"))
@@ -150,39 +120,27 @@ def read_chat(exchange: Exchange) -> ChatBody:
     body = ChatBody()
     if exchange.chunks:
         body.first_byte = exchange.chunks[0].at
-    content_type = exchange.headers.get("content-type", "")
-    if exchange.status != 200 or "event-stream" not in content_type:
+    if exchange.status != _OK:
         return body
     if exchange.url.endswith(SPEKO_CHAT):
         _read_speko_chat(exchange, body)
         return body
+    # Clients read a stream whatever its content type says it is.
+    thinking = ThinkingTokenFilter()
     tool_seen = False
-    for at, line in _lines(exchange):
-        if not line.startswith(b"data:"):
-            if line.strip() and not line.startswith((b":", b"event:", b"id:", b"retry:")):
-                body.malformed += 1
-            continue
-        data = line[5:].strip()
+    for at, name, data in events_of(exchange):
         if data == b"[DONE]":
-            # What follows in the same packet is read by no client.
             body.done_at = at
             break
-        event = _event(data)
+        event = json_event(data)
         if event is None:
             body.malformed += 1
             continue
-        if event.get("error"):
-            body.error = error_words(event["error"])
+        words = _stated_error(name, event)
+        if words is not None:
+            body.error = words
             continue
-        if isinstance(event.get("model"), str):
-            body.model = event["model"]
-        if isinstance(event.get("id"), str) and event["id"]:
-            body.response_id = event["id"]
-        if isinstance(event.get("provider"), str) and event["provider"]:
-            # Routers such as OpenRouter name who answered in each chunk.
-            body.route["provider"] = event["provider"]
-        if isinstance(event.get("usage"), dict):
-            body.usage = scalars(event["usage"])
+        _note_envelope(event, body)
         choices = event.get("choices")
         if choices is not None and not isinstance(choices, list):
             body.malformed += 1
@@ -191,20 +149,13 @@ def read_chat(exchange: Exchange) -> ChatBody:
             if not isinstance(choice, dict):
                 body.malformed += 1
                 continue
-            delta = choice.get("delta") or {}
-            if not isinstance(delta, dict):
-                body.malformed += 1
-            else:
-                text = delta.get("content") or ""
-                reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
-                body.malformed += not isinstance(text, str)
-                if isinstance(text, str) and text:
-                    body.deltas.append(ChatDelta(at=at, text=text))
-                if isinstance(reasoning, str) and reasoning:
-                    body.deltas.append(ChatDelta(at=at, reasoning=reasoning))
+            finish = choice.get("finish_reason")
+            ended = isinstance(finish, str) and bool(finish)
+            _read_delta(at, choice.get("delta") or {}, thinking, body, ended=ended)
             tool_seen = tool_seen or _tool_call(choice)
-            if isinstance(choice.get("finish_reason"), str):
-                body.finish_reason = choice["finish_reason"]
+            if ended:
+                # Some servers write "" where the protocol has null.
+                body.finish_reason = finish
                 body.finish_at = at
                 if tool_seen:
                     # A tool call counts when it is complete.
@@ -213,28 +164,79 @@ def read_chat(exchange: Exchange) -> ChatBody:
     return body
 
 
+def _stated_error(name: str, event: dict[str, Any]) -> str | None:
+    """Return what an event says went wrong; None where it is none of an error."""
+    if event.get("error"):
+        return error_words(event["error"])
+    if name == "error" or "error" in (event.get("object"), event.get("type")):
+        return error_words(event)
+    words = event.get("message", event.get("detail"))
+    # Frameworks that fail within a stream send their own form of an error.
+    bare = not event.keys() & {"choices", "usage", "delta", "id"}
+    return error_words(event) if bare and isinstance(words, str) and words else None
+
+
+def _note_envelope(event: dict[str, Any], body: ChatBody) -> None:
+    if isinstance(event.get("model"), str) and event["model"]:
+        body.model = event["model"]
+    if isinstance(event.get("id"), str) and event["id"]:
+        body.response_id = event["id"]
+    if isinstance(event.get("provider"), str) and event["provider"]:
+        # Routers such as OpenRouter name who answered in each chunk.
+        body.route["provider"] = event["provider"]
+    if isinstance(event.get("usage"), dict):
+        body.usage = scalars(event["usage"])
+
+
+def _read_delta(
+    at: Stamp, delta: Any, thinking: ThinkingTokenFilter, body: ChatBody, *, ended: bool
+) -> None:
+    """Take one delta; what livekit's own filter holds for thoughts is reasoning."""
+    if not isinstance(delta, dict):
+        body.malformed += 1
+        return
+    content = delta.get("content")
+    parts = content if isinstance(content, list) else [content or ""]
+    if not all(isinstance(each, str | dict) for each in parts):
+        body.malformed += 1
+        content = None
+    text = strip_thinking_tokens(content, thinking, final=ended) or ""
+    reasoning = delta.get("reasoning_content") or delta.get("reasoning") or ""
+    if not isinstance(reasoning, str) or not reasoning:
+        reasoning = _joined_text(delta.get("reasoning_details"))
+    if not reasoning and content and not text:
+        reasoning = content if isinstance(content, str) else _joined_text(content)
+    if text:
+        body.deltas.append(ChatDelta(at=at, text=text))
+    if reasoning:
+        body.deltas.append(ChatDelta(at=at, reasoning=reasoning))
+
+
+def _joined_text(parts: Any, depth: int = 3) -> str:
+    """Return the text of a list of typed parts, of thoughts within parts too."""
+    if not isinstance(parts, list) or not depth:
+        return ""
+    found = []
+    for part in parts:
+        if isinstance(part, str):
+            found.append(part)
+        elif isinstance(part, dict):
+            text = part.get("text") or part.get("summary")
+            found.append(text if isinstance(text, str) else "")
+            found.append(_joined_text(part.get("thinking"), depth - 1))
+    return "".join(found)
+
+
 def speko_events(exchange: Exchange) -> tuple[list[tuple[Stamp, str, dict[str, Any]]], int]:
     """Return the named events of a body, each with the stamp of its data, and how many are bad."""
     found: list[tuple[Stamp, str, dict[str, Any]]] = []
-    malformed, name = 0, "message"
-    data: list[tuple[Stamp, bytes]] = []
-    lines = _lines(exchange)
-    ends = [(lines[-1][0], b"")] if lines else []
-    for at, line in (*lines, *ends):
-        if line.startswith(b"event:"):
-            name = line[6:].strip().decode(errors="replace")
-        elif line.startswith(b"data:"):
-            data.append((at, line[5:].strip()))
-        elif line.strip():
-            malformed += not line.startswith((b":", b"id:", b"retry:"))
+    malformed = 0
+    for at, name, data in events_of(exchange):
+        value = json_event(data)
+        if value is None:
+            malformed += 1
         else:
-            value = _event(b"\n".join(each for _, each in data)) if data else None
-            if value is not None:
-                found.append((data[-1][0], name, value))
-            else:
-                malformed += bool(data)
-            name = "message"
-            data.clear()
+            found.append((at, name, value))
     return found, malformed
 
 
@@ -284,7 +286,6 @@ def _read_speko_chat(exchange: Exchange, body: ChatBody) -> None:
         body.model = str(body.route["model"])
 
 
-_WAV_HEADER = 44
 _CONTAINERS = (
     b"RIFF",
     b"ID3",
@@ -301,7 +302,7 @@ _CONTAINERS = (
 def read_speech(exchange: Exchange) -> SpeechBody:
     """Read a synthesis: raw samples, WAV, an encoded format, or SSE with base64 audio."""
     body = SpeechBody()
-    if exchange.status != 200 or not exchange.chunks:
+    if exchange.status != _OK or not exchange.chunks:
         return body
     content_type = exchange.headers.get("content-type", "").split(";")[0].strip().lower()
     body.header = exchange.chunks[0].at
@@ -310,7 +311,8 @@ def read_speech(exchange: Exchange) -> SpeechBody:
     else:
         whole = exchange.chunks[0].data[:4]
         body.container = whole.startswith(_CONTAINERS)
-        skip = _WAV_HEADER if whole == b"RIFF" else 0
+        body.wav = wav_header_of(exchange.chunks)
+        skip = 0 if body.wav is None else body.wav.size
         for chunk in exchange.chunks:
             size = len(chunk.data)
             audio = max(0, size - skip)
@@ -330,23 +332,15 @@ def read_speech(exchange: Exchange) -> SpeechBody:
 
 def _read_speech_events(exchange: Exchange, body: SpeechBody) -> None:
     body.events = True
-    for at, line in _lines(exchange):
-        if not line.startswith(b"data:"):
-            if line.strip() and not line.startswith((b":", b"event:", b"id:", b"retry:")):
-                body.malformed += 1
-            continue
-        data = line[5:].strip()
-        if not data:
-            continue
+    for at, name, data in events_of(exchange):
         if data == b"[DONE]":
             body.done = True
             continue
-        event = _event(data)
+        event = json_event(data)
         if event is None:
             body.malformed += 1
             continue
-        if event.get("error"):
-            body.error = error_words(event["error"])
+        body.error = _stated_error(name, event) or body.error
         audio = event.get("delta") or event.get("audio") or ""
         body.done = body.done or event.get("type") == "speech.audio.done"
         if event.get("type") == "speech.audio.delta":

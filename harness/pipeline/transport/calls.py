@@ -7,7 +7,16 @@ import re
 from collections.abc import Callable
 
 from harness.clock import Work
-from harness.domain.request import Arrival, Attempt, Cause, Connection, Failure, Request, Wait
+from harness.domain.request import (
+    Arrival,
+    Attempt,
+    Cause,
+    Connection,
+    Failure,
+    FailureKind,
+    Request,
+    Wait,
+)
 from harness.domain.timeline import Mark, Stage
 from harness.pipeline.recording.recording import Call, Exchange, Recorder, Stamp
 from harness.pipeline.transport.bodies import ChatBody, SpeechBody, read_chat, read_speech
@@ -103,8 +112,8 @@ class CallReader:
             received = next(
                 (delta.at for delta in body.deltas if delta.text.strip() or delta.tool_call), None
             )
-            if not (body.malformed and _before(first_text, received)):
-                # An event that no client should take may hold the text that this client took.
+            if not _before(first_text, received):
+                # What the agent had before is not what we take for the first text.
                 marks.put(Mark.LLM_TEXT_RECEIVED, received)
             facts.update(facts_of(exchange))
             facts["attempts"] = len(call.exchanges)
@@ -121,6 +130,9 @@ class CallReader:
             if "provider" in body.route:
                 facts["served_by"] = body.route["provider"]
             failure = chat_failure(exchange, body, self.redact)
+            heard = first_text is not None
+            if body.malformed and heard and self._unreadable(Stage.LLM, failure):
+                facts["unread"], failure = body.malformed, None
         marks.put(Mark.LLM_FIRST_TEXT, first_text)
         ended = call.ended or (node.ended if node is not None else None)
         if first_text is not None and ended is not None:
@@ -148,6 +160,14 @@ class CallReader:
             facts=facts,
             failure=failure,
             attempts=attempts,
+        )
+
+    def _unreadable(self, stage: Stage, failure: Failure | None) -> bool:
+        """Whether we alone could not read an answer: its client took it without a word."""
+        return (
+            failure is not None
+            and failure.kind is FailureKind.MALFORMED
+            and not any(each.stage is stage for each in self.recorder.problems)
         )
 
     def _chat_failure(self, exchange: Exchange) -> Failure | None:
@@ -207,16 +227,22 @@ class CallReader:
             facts["attempts"] = len(call.exchanges)
             facts["bytes"] = body.size
             rate = self._rate(exchange)
+            frame = 2
+            if body.wav is not None and body.wav.rate and body.wav.frame:
+                rate, frame = body.wav.rate, body.wav.frame
             if "route.model" in facts:
                 facts["model"] = facts["route.model"]
             if rate:
-                facts["audio_seconds"] = round(body.size / 2 / rate, 3)
+                facts["audio_seconds"] = round(body.size / frame / rate, 3)
             facts.update({f"usage.{key}": value for key, value in body.usage.items()})
             arrivals = tuple(
                 Arrival(received_ns=at.ns, at_ns=None, size=size) for at, size in body.arrivals
             )
             judge = spoken_failure if spoken else speech_failure
             failure = judge(exchange, body, self.redact)
+            heard = self.sample_rate and body.size
+            if body.malformed and heard and self._unreadable(Stage.TTS, failure):
+                facts["unread"], failure = body.malformed, None
             if spoken:
                 for message in exchange.messages:
                     facts.update(exchange.dialect.facts(message.data))

@@ -19,7 +19,13 @@ from harness.errors import ProviderError
 from harness.pipeline.recording.recording import Exchange
 from harness.pipeline.transport.bodies import SPEKO_SPEECH, ChatBody, SpeechBody
 
-__all__ = ["chat_failure", "exchange_failure", "failure_of", "speech_failure", "status_kind"]
+__all__ = [
+    "chat_failure",
+    "exchange_failure",
+    "failure_of",
+    "speech_failure",
+    "status_kind",
+]
 
 Redact = Callable[[str], str]
 
@@ -179,18 +185,21 @@ def chat_failure(exchange: Exchange, body: ChatBody, redact: Redact) -> Failure 
     def failure(kind: FailureKind, message: str) -> Failure:
         return Failure(stage=Stage.LLM, kind=kind, message=redact(message))
 
+    if body.error is not None:
+        # Also where its reader left at the error.
+        return failure(FailureKind.STREAM_ERROR, f"error in the stream: {body.error}")
     content_type = exchange.headers.get("content-type", "")
-    if "event-stream" not in content_type:
+    if "event-stream" not in content_type.lower() and not body.deltas:
         # Also of an answer that its reader left at what it took for the end.
         return failure(
             FailureKind.WRONG_TYPE,
             f"answered {content_type or 'no content type'}, not an SSE stream",
         )
+    if body.finish_reason == "error":
+        return failure(FailureKind.STREAM_ERROR, "the answer's finish reason is an error")
     left = isinstance(exchange.error, asyncio.CancelledError | GeneratorExit)
     if left and body.done_at is None:
         return None
-    if body.error is not None:
-        return failure(FailureKind.STREAM_ERROR, f"error in the stream: {body.error}")
     if body.malformed:
         return failure(FailureKind.MALFORMED, f"{body.malformed} events could not be read")
     if exchange.ended is not None and body.finish_reason is None and body.done_at is None:
@@ -206,8 +215,16 @@ def chat_failure(exchange: Exchange, body: ChatBody, redact: Redact) -> Failure 
     return None
 
 
+def _is_text(exchange: Exchange) -> bool:
+    """Whether a body begins as texts do, and no samples; an empty one does."""
+    head = b"".join(chunk.data for chunk in exchange.chunks[:8])[:256]
+    return all(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
+
+
 PROMISED_RATE = 24_000
 """What livekit's OpenAI plugin takes headerless samples for."""
+_BARE = ("audio/pcm", "audio/l16")
+"""Types of samples without a header, which alone tells how fast they are."""
 _AUDIO_TYPES = ("audio/", "application/octet-stream", "text/event-stream", "binary/")
 
 
@@ -216,28 +233,30 @@ def speech_failure(exchange: Exchange, body: SpeechBody, redact: Redact) -> Fail
     plain = exchange_failure(Stage.TTS, exchange, redact)
     if plain is not None:
         return plain
-    if exchange.status is None or isinstance(
-        exchange.error, asyncio.CancelledError | GeneratorExit
-    ):
-        return None
 
     def failure(kind: FailureKind, message: str) -> Failure:
         return Failure(stage=Stage.TTS, kind=kind, message=redact(message))
 
-    content_type = exchange.headers.get("content-type", "").lower()
-    if content_type and not content_type.startswith(_AUDIO_TYPES):
-        return failure(FailureKind.WRONG_TYPE, f"answered {content_type}, not audio")
     if body.error is not None:
+        # Also where its reader left at the error.
         return failure(FailureKind.STREAM_ERROR, f"error in the stream: {body.error}")
+    if exchange.status is None or isinstance(
+        exchange.error, asyncio.CancelledError | GeneratorExit
+    ):
+        return None
+    content_type = exchange.headers.get("content-type", "").lower()
+    if content_type and not content_type.startswith(_AUDIO_TYPES) and _is_text(exchange):
+        return failure(FailureKind.WRONG_TYPE, f"answered {content_type}, not audio")
     if body.malformed:
         return failure(FailureKind.MALFORMED, f"{body.malformed} events could not be read")
     if exchange.ended is not None and body.size == 0:
         return failure(FailureKind.EMPTY, "answered with no audio")
     # What states no format of audio is taken for samples, unless it begins like a file.
     samples = not content_type.startswith(("audio/", "text/")) and not body.container
-    if (samples or content_type.startswith("audio/pcm")) and body.size % 2 and exchange.ended:
+    bare = content_type.startswith(_BARE)
+    if (samples or bare) and body.size % 2 and exchange.ended:
         return failure(FailureKind.MALFORMED, "an odd number of bytes is no 16-bit audio")
-    if content_type.startswith("audio/pcm"):
+    if bare:
         rate = re.search(r"rate=([0-9]{1,9})", content_type)
         states_rate = exchange.url.endswith(SPEKO_SPEECH)
         if rate is not None and not states_rate and int(rate[1]) != PROMISED_RATE:
@@ -249,7 +268,7 @@ def speech_failure(exchange: Exchange, body: SpeechBody, redact: Redact) -> Fail
     if body.events and exchange.ended is not None and not body.done:
         return failure(FailureKind.TRUNCATED, "the stream ended without speech.audio.done")
     promised = exchange.headers.get("content-length", "")
-    received = sum(len(chunk.data) for chunk in exchange.chunks)
+    received = exchange.received or sum(len(chunk.data) for chunk in exchange.chunks)
     if re.fullmatch(r"[0-9]{1,18}", promised) and received < int(promised):
         return failure(FailureKind.TRUNCATED, f"{received} of {promised} bytes came")
     return None

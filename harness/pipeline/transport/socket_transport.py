@@ -274,6 +274,7 @@ def timed_session(
         connector=connector,
         timeout=aiohttp.ClientTimeout(total=timeout_s),
         trace_configs=[_tracing(keeper)],
+        headers={"Accept-Encoding": "identity"},
         response_class=_TimedResponse,
         ws_response_class=functools.partial(_TimedSocket, keeper),  # type: ignore[arg-type]
     )

@@ -14,7 +14,9 @@ from typing import Any
 
 import httpx2
 
+from harness.domain.request import FailureKind
 from harness.domain.timeline import Stage
+from harness.errors import ProviderError
 from harness.pipeline.recording.recording import (
     CURRENT_CALL,
     CURRENT_RECORDER,
@@ -22,6 +24,7 @@ from harness.pipeline.recording.recording import (
     Exchange,
     stamp,
 )
+from harness.pipeline.transport.decoding import LARGEST_BODY, LONGEST_LINE, Decoder, decoder_for
 from harness.pipeline.transport.names import next_client
 from harness.pipeline.transport.path_rtt import path_rtt_ns
 
@@ -36,18 +39,35 @@ _SECRET_HEADERS = frozenset({"authorization", "set-cookie", "cookie", "api-key",
 class _TimedStream(httpx2.AsyncByteStream):
     """A response body whose chunks are stamped on arrival."""
 
-    def __init__(self, inner: Any, exchange: Exchange, sock: Any) -> None:
+    def __init__(
+        self, inner: Any, exchange: Exchange, sock: Any, decoder: Decoder | None, *, lines: bool
+    ) -> None:
         self._inner = inner
         self._exchange = exchange
         self._sock = sock
+        self._decoder = decoder
+        self._lines = lines
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        exchange = self._exchange
+        exchange, decoder = self._exchange, self._decoder
         chunks = exchange.chunks
+        size = line = 0
         try:
             async for data in self._inner:
-                chunks.append(Chunk(stamp(), data))
-                yield data
+                at = stamp()
+                exchange.received += len(data)
+                for piece in (data,) if decoder is None else decoder.feed(data):
+                    size += len(piece)
+                    end = piece.rfind(b"\n") if self._lines else -1
+                    line = line + len(piece) if end < 0 else len(piece) - end
+                    _check_bounds(size, line if self._lines else 0)
+                    chunks.append(Chunk(at, piece))
+                    yield piece
+            if decoder is not None and not decoder.whole:
+                # A client takes what it had for the whole.
+                exchange.error = ProviderError(
+                    "the compressed answer broke off", kind=FailureKind.TRUNCATED
+                )
         except BaseException as error:
             exchange.error = error
             raise
@@ -59,6 +79,23 @@ class _TimedStream(httpx2.AsyncByteStream):
         if self._exchange.path_rtt_ns is None:
             self._exchange.path_rtt_ns = path_rtt_ns(self._sock)
         await self._inner.aclose()
+
+
+def _check_bounds(size: int, line: int) -> None:
+    """Refuse an answer before it fills the memory, or stops its reader.
+
+    Raises:
+        ProviderError: it is too large, or a line of it too long.
+    """
+    if size > LARGEST_BODY:
+        raise ProviderError(
+            f"the answer has more than {LARGEST_BODY >> 20} MiB", kind=FailureKind.MALFORMED
+        )
+    if line > LONGEST_LINE:
+        raise ProviderError(
+            f"a line of the answer has more than {LONGEST_LINE >> 20} MiB",
+            kind=FailureKind.MALFORMED,
+        )
 
 
 class TimedTransport(httpx2.AsyncBaseTransport):
@@ -107,6 +144,7 @@ class TimedTransport(httpx2.AsyncBaseTransport):
             self._count += 1
             exchange.request_id = f"{self._label}-{self._count}"
             request.headers[REQUEST_HEADER] = exchange.request_id
+        request.headers["accept-encoding"] = "identity"
         trace = exchange.trace
 
         async def on_event(name: str, _info: Mapping[str, Any]) -> None:
@@ -137,7 +175,11 @@ class TimedTransport(httpx2.AsyncBaseTransport):
         }
         network = response.extensions.get("network_stream")
         sock = None if network is None else network.get_extra_info("socket")
-        response.stream = _TimedStream(response.stream, exchange, sock)
+        decoder = decoder_for(response.headers.get("content-encoding", ""))
+        if decoder is not None:
+            del response.headers["content-encoding"]
+        lines = "event-stream" in response.headers.get("content-type", "").lower()
+        response.stream = _TimedStream(response.stream, exchange, sock, decoder, lines=lines)
         return response
 
     async def aclose(self) -> None:

@@ -16,12 +16,12 @@ from harness.domain.timeline import Stage
 from harness.pipeline.recording.recording import Exchange, Recorder, Stamp
 from harness.pipeline.transport.bodies import (
     SPEKO_HEARD,
-    error_words,
     scalars,
     speko_error,
     speko_events,
     speko_route,
 )
+from harness.pipeline.transport.events import BOM, error_words
 from harness.pipeline.transport.exchanges import attempts_of, retry_wait
 from harness.pipeline.transport.failures import exchange_failure
 
@@ -67,27 +67,32 @@ def read_heard(exchange: Exchange) -> HeardBody:
         if "event-stream" in content_type:
             _read_events(exchange, body)
         return body
-    data = b"".join(chunk.data for chunk in exchange.chunks)
+    data = b"".join(chunk.data for chunk in exchange.chunks).removeprefix(BOM)
     last = exchange.chunks[-1].at
-    if content_type.startswith("text/plain"):
-        body.text, body.at, body.ended = data.decode(errors="replace").strip(), last, True
-    elif "json" in content_type:
-        try:
-            value = json.loads(data.decode())
-        except (ValueError, RecursionError):
-            value = None
-        if not isinstance(value, dict):
-            body.malformed = 1
-        elif value.get("error"):
-            body.error = error_words(value["error"])
-        elif isinstance(value.get("text"), str):
-            body.text, body.at, body.ended = value["text"], last, True
-            usage = value.get("usage")
-            if isinstance(usage, dict):
-                body.usage = scalars(usage)
-        else:
-            body.malformed = 1
+    value = _json_value(data)
+    if "json" not in content_type and not isinstance(value, dict):
+        if content_type.startswith("text/plain") or not content_type:
+            body.text, body.at, body.ended = data.decode(errors="replace").strip(), last, True
+        return body
+    if not isinstance(value, dict):
+        body.malformed = 1
+    elif value.get("error"):
+        body.error = error_words(value["error"])
+    elif isinstance(value.get("text"), str):
+        body.text, body.at, body.ended = value["text"], last, True
+        usage = value.get("usage")
+        if isinstance(usage, dict):
+            body.usage = scalars(usage)
+    else:
+        body.malformed = 1
     return body
+
+
+def _json_value(data: bytes) -> Any:
+    try:
+        return json.loads(data.decode())
+    except (ValueError, RecursionError):
+        return None
 
 
 def _read_events(exchange: Exchange, body: HeardBody) -> None:
@@ -201,6 +206,8 @@ def upload_requests(
         def fail(each: Exchange) -> Failure | None:
             return _failure(each, read_heard(each), redact)
 
+        if _taken(recorder, exchange, body):
+            facts["unread"] = body.malformed
         late = commit is not None and (exchange.ended is None or exchange.ended.ns > commit.ns)
         found.append(
             Request(
@@ -211,11 +218,26 @@ def upload_requests(
                 waits=(*retry_wait(tries), *waits),
                 connection=connection,
                 facts=facts,
-                failure=None if late else _failure(exchange, body, redact),
+                failure=None if late or _taken(recorder, exchange, body) else fail(exchange),
                 attempts=attempts_of(Stage.STT, tries, fail, idle),
             )
         )
     return found
+
+
+def _taken(recorder: Recorder, exchange: Exchange, body: HeardBody) -> bool:
+    """Whether the agent had a transcript from an answer that we could not read."""
+    ended = exchange.ended
+    return (
+        bool(body.malformed)
+        and ended is not None
+        and exchange.error is None
+        and not any(each.stage is Stage.STT for each in recorder.problems)
+        and any(
+            each.kind == "final" and each.text.strip() and each.at.ns >= ended.ns
+            for each in recorder.transcripts
+        )
+    )
 
 
 def _stretches(recorder: Recorder) -> list[list[Exchange]]:
@@ -249,7 +271,7 @@ def _failure(exchange: Exchange, body: HeardBody, redact: Redact) -> Failure | N
     if exchange.url.endswith(SPEKO_HEARD):
         expected = "event-stream" in content_type
     else:
-        expected = "json" in content_type or content_type.startswith("text/plain")
+        expected = "json" in content_type or body.ended or body.error is not None
     if not expected:
         return failure(
             FailureKind.WRONG_TYPE, f"answered {content_type or 'no content type'}, no transcript"
