@@ -91,11 +91,8 @@ def tests(session: nox.Session) -> None:
         session.run("pytest", *session.posargs)
         return
     session.run("pytest", "-q", *_SHARED, "-m", "not browser and not timing and not long")
-    # What judges milliseconds has a core to itself, and is asleep for most of its time; what is
-    # awake for long has the machine.
-    timing = "not browser and timing"
-    session.run("pytest", "-q", "-n", "2", "--dist", "loadfile", "-m", f"{timing} and not slow")
-    session.run("pytest", "-q", "-m", f"{timing} and slow", "tests/cli", "tests/pipeline")
+    # What judges milliseconds has the machine to itself.
+    session.run("pytest", "-q", "-m", "not browser and timing")
     # The browser's driver keeps an event loop running, so its tests have a process of their own.
     session.run("pytest", "-q", "-m", "browser", "tests/report")
 

@@ -17,6 +17,7 @@ STARTER = ROOT / "datasets" / "starter"
 
 SUITE = """
 name = "mine"
+clock = "virtual"
 seed = 3
 warmups = 0
 [[dataset]]
@@ -198,7 +199,6 @@ def test_a_dead_endpoint(mine: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.realtime
 @pytest.mark.timeout(120)
 def test_unreadable_recordings_can_be_left_out(mine: Path) -> None:
     """With skip_unreadable the rest is played; what is left out stands in plan and report."""

@@ -383,13 +383,12 @@ def test_two_runs_at_once(tiny: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.realtime
 @pytest.mark.timeout(120)
 def test_the_same_failure(tiny: Path) -> None:
     """A candidate that only fails ends early, says why, and the exit code tells."""
     text = TINY.replace('llm = { provider = "openadapter", profile = "exact" }', BROKEN)
     (tiny / "tiny.toml").write_text(f"{text}\n[limits]\nsame_failures = 2\n", encoding="utf-8")
-    done = turnbench("run", "tiny.toml", cwd=tiny)
+    done = turnbench("run", "tiny.toml", "--clock", "virtual", cwd=tiny)
     (path,) = list_runs(tiny / "reports")
     run = open_run(path)
     assert done.returncode == 1, done.stderr

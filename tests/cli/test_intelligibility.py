@@ -10,6 +10,7 @@ import pytest
 
 SUITE = """
 name = "voices"
+clock = "virtual"
 warmups = 0
 [[dataset]]
 path = "starter"
@@ -46,7 +47,6 @@ def turnbench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
 
 
 @pytest.mark.slow
-@pytest.mark.realtime
 @pytest.mark.timeout(240)
 def test_conditions_and_replies_end_to_end(tmp_path: Path) -> None:
     """A suite is heard under its conditions, its replies are heard again, the report has both."""
