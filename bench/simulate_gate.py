@@ -8,8 +8,9 @@ slowdown of the language model. The sizes and ``mde`` in ``bench/gate.toml`` wer
 
 A draw is a turn: the endpoint's silence, the recogniser's compute, the model's first text and the
 gaps to its first sentence, the voice's first byte and leading silence, and the machine's own delay
-(lognormal, some milliseconds; one turn in fifty is hit by a stall of up to 60 ms). Word errors are
-not simulated: the oracle makes none. A share of turns may be lost, as failures.
+(lognormal, some milliseconds; one turn in fifty is hit by a stall of up to 60 ms). On the virtual
+clock both sides of a turn meet the same draws, and the machine delays nothing. Word errors are not
+simulated: the oracle makes none. A share of turns may be lost, as failures.
 """
 
 import argparse
@@ -22,13 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis.gate.budgets import SHARES, limit_of
+from harness.analysis.gate.draws import DrawPairs, drawn_evidence
 from harness.analysis.gate.evidence import absolute_evidence, failure_evidence, paired_evidence
 from harness.analysis.statistics.distributions import beta_quantile
 from harness.analysis.statistics.estimate import Sample, Unsupported, estimate_rate
 from harness.analysis.statistics.gate_rule import ALPHA, Ruling, Verdict, combine, rule
 from harness.analysis.statistics.sequential import gate_alpha, look_sizes
 from harness.domain.candidate import Candidate
-from harness.domain.suite import Budget, BudgetKind, Suite
+from harness.domain.suite import Budget, BudgetKind, Clock, Suite
 from harness.gateway.profiles.distributions import Constant, Distribution
 from harness.gateway.profiles.profiles import PROFILES
 from harness.store.datasets.selection import select_utterances
@@ -102,6 +104,7 @@ def draw_side(
     *,
     llm: float = 1.0,
     lost: float = 0.0,
+    clock: Clock = Clock.REAL,
 ) -> Side:
     """Draw what a candidate would measure.
 
@@ -112,6 +115,7 @@ def draw_side(
         random: a seeded generator.
         llm: factor on the time to the model's first text.
         lost: share of turns that fail.
+        clock: whether the machine's own delay comes on top.
     """
     n = (repeats * utterances,)
     assert candidate.stt is not None
@@ -125,9 +129,10 @@ def draw_side(
     assert voice is not None
     ttft = llm * _delays(model.first_text, random, n)
     gaps = _delays(model.gap, random, (*n, TOKENS_TO_SENTENCE)).sum(axis=1)
-    own = 12.0 * np.exp(random.normal(0.0, 0.5, n))
+    own: NDArray[np.float64] = 12.0 * np.exp(random.normal(0.0, 0.5, n))
     stalled = random.random(n) < 0.02
     own += np.where(stalled, random.uniform(10.0, 60.0, n), 0.0)
+    own *= clock is Clock.REAL
     heard = _delays(stt.endpoint_silence, random, n) + _delays(stt.compute, random, n)
     first = _delays(voice.first_byte, random, n)
     response = heard + ttft + gaps + first + voice.leading_silence_ms + own
@@ -140,6 +145,25 @@ def draw_side(
         },
         failed=random.random(n) < lost,
         clusters=np.tile(np.arange(utterances), repeats),
+    )
+
+
+def _pairs(side: Side, other: Side, metric: str, repeats: int) -> DrawPairs:
+    """Return two sides draw for draw."""
+    keep = np.arange(side.failed.size) // len(np.unique(side.clusters)) < repeats
+    ours, theirs = (
+        np.where(each.failed, np.inf, each.values[metric])[keep] for each in (side, other)
+    )
+    return DrawPairs(
+        turns=ours.size,
+        differing=int(np.count_nonzero(ours != theirs)),
+        median=None,
+        least=None,
+        most=None,
+        one_sided=int(np.count_nonzero(np.isinf(ours) != np.isinf(theirs))),
+        candidate=tuple(ours.tolist()),
+        reference=tuple(theirs.tolist()),
+        clusters=tuple(side.clusters[keep].tolist()),
     )
 
 
@@ -175,11 +199,17 @@ def judge_sides(
                 budgets=count,
             )
         else:
-            evidence = paired_evidence(
+            other = sides[str(budget.reference)]
+            share = SHARES[budget.statistic]
+            drawn = None
+            if suite.clock is Clock.VIRTUAL:
+                pairs = _pairs(side, other, budget.metric, repeats)
+                drawn = drawn_evidence(pairs, limit, share=share, alpha=alpha / count)
+            evidence = drawn or paired_evidence(
                 side.sample(budget.metric, repeats),
-                sides[str(budget.reference)].sample(budget.metric, repeats),
+                other.sample(budget.metric, repeats),
                 limit,
-                share=SHARES[budget.statistic],
+                share=share,
                 alpha=alpha,
                 budgets=count,
             )
@@ -214,10 +244,18 @@ def simulate(
     verdicts: Counter[Verdict] = Counter()
     blamed: Counter[str] = Counter()
     used = 0
+    virtual = suite.clock is Clock.VIRTUAL
     for _ in range(gates):
+        draws = int(random.integers(2**63))
         sides = {
             each.name: draw_side(
-                each, heard, sizes[-1], random, llm=llm if position else 1.0, lost=lost
+                each,
+                heard,
+                sizes[-1],
+                np.random.default_rng(draws) if virtual else random,
+                llm=llm if position else 1.0,
+                lost=lost,
+                clock=suite.clock,
             )
             for position, each in enumerate(suite.candidates)
         }

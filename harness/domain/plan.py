@@ -17,7 +17,7 @@ from harness.domain.suite import Suite
 from harness.domain.trial import TrialKey
 from harness.errors import ConfigurationError
 
-__all__ = ["make_plan"]
+__all__ = ["each_recording_first", "make_plan"]
 
 _Value = TypeVar("_Value")
 
@@ -106,6 +106,16 @@ def make_plan(suite: Suite, utterance_ids: Sequence[str], seed: int) -> tuple[Tr
                     barge_in=barge_in,
                 )
     return tuple(found)
+
+
+def each_recording_first(plan: Sequence[TrialKey]) -> tuple[TrialKey, ...]:
+    """Return a plan with the first trial of each recording before all others.
+
+    Where trials know nothing of each other their order is free, and lanes at once then hear
+    different recordings, of which the recogniser's answers are kept.
+    """
+    first = {key.recording: key.order for key in reversed(plan) if not key.warmup}
+    return tuple(sorted(plan, key=lambda key: first.get(key.recording) != key.order))
 
 
 def _shuffled(values: Sequence[_Value], generator: random.Random) -> list[_Value]:

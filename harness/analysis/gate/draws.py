@@ -175,7 +175,7 @@ def drawn_evidence(
     ratio = limit.kind == "ratio"
     if not (math.isfinite(ours) and math.isfinite(theirs)) or (ratio and min(ours, theirs) <= 0):
         return None
-    draws = min(_MOST_DRAWS, max(3_999, math.ceil(20.0 / alpha)))
+    draws = min(_MOST_DRAWS, max(3_999, math.ceil(10.0 / alpha)))
     random = generator("drawn", a, b, index, str(share))
     moved: list[NDArray[np.float64]] = []
     block = max(1, _BLOCK // a.size)

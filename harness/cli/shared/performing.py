@@ -11,6 +11,7 @@ from harness.cli.shared.looks import looks_of
 from harness.cli.shared.progress import ProgressLine
 from harness.domain.costs import trial_cost
 from harness.domain.driver import PlayableUtterance
+from harness.domain.plan import each_recording_first
 from harness.domain.suite import Clock, Via
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
@@ -84,7 +85,7 @@ async def performed(
     try:
         return await run_suite(
             plan.suite,
-            plan.keys,
+            each_recording_first(plan.keys) if virtual else plan.keys,
             performers=lanes.performers(),
             utterances=utterances,
             sink=writer.append,
