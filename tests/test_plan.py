@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from harness.domain.candidate import Candidate, StageSettings
 from harness.domain.condition import Condition
 from harness.domain.costs import estimate, model_name, trial_cost
-from harness.domain.plan import make_plan
-from harness.domain.suite import Driver, Limits, Price, Suite, Timeouts, Via
+from harness.domain.plan import each_recording_first, make_plan
+from harness.domain.suite import Clock, Driver, Limits, Price, Suite, Timeouts, Via
 from harness.domain.timeline import Stage
 from harness.domain.trial import TrialKey
 from harness.errors import ConfigurationError
@@ -56,6 +56,28 @@ def test_candidates_stand_side_by_side(suite: Suite, ids: list[str], seed: int) 
         group = measured[start : start + width]
         assert len({(key.utterance, key.repeat) for key in group}) == 1
         assert len({key.candidate for key in group}) == width
+
+
+@given(suites, utterances, st.integers(0, 2**40))
+def test_each_recording_first(suite: Suite, ids: list[str], seed: int) -> None:
+    """The first measured trial of each recording moves up; nothing is lost, and all else stays."""
+    plan = make_plan(suite, ids, seed)
+    found = each_recording_first(plan)
+    assert sorted(found, key=lambda key: key.order) == list(plan)
+    measured = [key for key in found if not key.warmup]
+    recordings = len({key.recording for key in measured})
+    assert len({key.recording for key in measured[:recordings]}) == recordings
+    rest = [key.order for key in measured[recordings:]]
+    assert rest == sorted(rest)
+
+
+def test_estimate_on_the_virtual_clock() -> None:
+    """On the virtual clock a plan takes processor time, however long its recordings are."""
+    suite = dataclasses.replace(suite_of("a"), clock=Clock.VIRTUAL)
+    plan = make_plan(suite, ("u",), 1)
+    short, long = (estimate(suite, plan, {"u": seconds}).seconds for seconds in (1.0, 100.0))
+    assert short == long
+    assert any("processor" in line for line in estimate(suite, plan, {"u": 1.0}).assumptions)
 
 
 @given(suites, utterances, st.integers(0, 2**40))

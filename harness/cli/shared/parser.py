@@ -297,6 +297,11 @@ def _add_setup(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "with what the gateway did, on one clock. Takes twelve minutes; --quick half a minute.",
     )
     parser.add_argument("--quick", action="store_true", help="a few trials, as doctor does")
+    parser.add_argument(
+        "--clock-check",
+        action="store_true",
+        help="instead: how far the virtual clock lies from the real one, in a minute",
+    )
     parser.add_argument("--output", metavar="FILE", help="write the result as JSON")
     parser.add_argument(
         "--strict", action="store_true", help="exit 1 when a promised figure is missed"

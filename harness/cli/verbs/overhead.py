@@ -19,6 +19,8 @@ def overhead(options: argparse.Namespace) -> int:
     if options.output is not None:
         # Said now, not after twelve minutes.
         write_text(Path(options.output), "")
+    if options.clock_check:
+        return _check_clocks(options)
     found = measure(sizes, progress=None if options.json else _progress)
     facts = document(found, sizes)
     if options.output is not None:
@@ -28,6 +30,21 @@ def overhead(options: argparse.Namespace) -> int:
     else:
         show(found)
     return REGRESSION if options.strict and not found.kept else 0
+
+
+def _check_clocks(options: argparse.Namespace) -> int:
+    """Play the same draws on both clocks, and print what lies between them."""
+    from harness.cli.shared.clock_check import check_document, measure_clocks, show_check
+
+    found = measure_clocks(progress=None if options.json else _progress)
+    facts = check_document(found)
+    if options.output is not None:
+        write_text(Path(options.output), json.dumps(facts, indent=1) + "\n")
+    if options.json:
+        print(json.dumps(facts, indent=1))
+    else:
+        show_check(found)
+    return 0 if found.gaps else REGRESSION
 
 
 def _progress(done: int, of: int) -> None:
