@@ -20,7 +20,7 @@ from harness.lanes.pool import Lanes
 from harness.report.format import milliseconds
 from harness.runner.running import run_suite
 from harness.store.datasets.selection import select_utterances
-from harness.store.runs.environment import redact
+from harness.store.secrecy import redact
 
 __all__ = ["TRIALS", "check_document", "measure_clocks", "show_check"]
 
