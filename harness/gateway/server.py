@@ -21,6 +21,7 @@ from aiohttp import web
 from harness.errors import ConfigurationError
 from harness.gateway.calls.config import GatewayConfig
 from harness.gateway.calls.context import Gateway, Trial
+from harness.gateway.calls.prompt_cache import PromptMemory
 from harness.gateway.calls.refusals import Refusal, error_body
 from harness.gateway.calls.route import Route
 from harness.gateway.calls.truth import TruthEvent, TruthLog
@@ -219,6 +220,7 @@ def build_app(
         )
         if trial is not None:
             gateway.begin_trial(trial)
+            gateway.prompts = PromptMemory(trial.instructions)
         try:
             if engines is None:
                 await behind.start()

@@ -21,15 +21,26 @@ class LaneJob:
         suite: what is measured.
         run: the run's name.
         gateway: what stands in for the providers; None for a live suite.
-        heard: where the lanes of a run keep what the embedded recogniser heard.
+        folder: the run's, where the lanes keep what the embedded recogniser heard, and where each
+            has a log of what an agent prints; None for nowhere.
         number: which lane this is, from 0.
     """
 
     suite: Suite
     run: str
     gateway: GatewayConfig | None
-    heard: Path | None = None
+    folder: Path | None = None
     number: int = 0
+
+    @property
+    def heard(self) -> Path | None:
+        """What the embedded recogniser heard on the virtual clock, kept by and for the lanes."""
+        return None if self.folder is None else self.folder / "heard.jsonl"
+
+    @property
+    def log(self) -> Path | None:
+        """What this lane prints."""
+        return None if self.folder is None else self.folder / f"lane-{self.number + 1}.log"
 
     @property
     def virtual(self) -> bool:

@@ -6,12 +6,13 @@ or, in the header, with ``error`` and what is wrong. It ends when its standard i
 """
 
 import ctypes
+import io
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from harness.loops import clocks, threads
 
@@ -24,6 +25,35 @@ def _die_with_parent() -> None:
     """Let the kernel end this process when the run's process is gone, whatever it is doing."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class _Masked(io.TextIOBase):
+    """A stream that hands on whole lines without secrets.
+
+    Args:
+        inner: where they go.
+    """
+
+    def __init__(self, inner: TextIO) -> None:
+        self._inner = inner
+        self._line = ""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        *lines, self._line = (self._line + text).split("\n")
+        if lines:
+            from harness.store.secrecy import mask_text  # noqa: PLC0415
+
+            self._inner.write(mask_text("\n".join(lines)) + "\n")
+        return len(text)
+
+    def flush(self) -> None:
+        self._inner.flush()
+
+    def fileno(self) -> int:
+        return self._inner.fileno()
 
 
 class _Lane:
@@ -57,6 +87,8 @@ class _Lane:
         if operation == "open":
             from harness.lanes.stages import stage_for  # noqa: PLC0415  (loads livekit)
 
+            # What an agent prints ends in a file, without the keys that it was given.
+            sys.stdout = sys.stderr = _Masked(sys.stderr)
             (job,) = values
             self._stage = stage_for(job)
             return ()

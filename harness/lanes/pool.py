@@ -88,7 +88,7 @@ class _Lane:
 
     def __init__(self, job: LaneJob) -> None:
         self._job = job
-        self._worker = Worker("harness.lanes.lane", job.suite.clock.value)
+        self._worker = Worker("harness.lanes.lane", job.suite.clock.value, log=job.log)
         self._opening = asyncio.Lock()
         self._generation = -1
         self._started: set[str] = set()
@@ -147,8 +147,13 @@ class _Lane:
         raise HarnessError("; ".join(lines))
 
     async def aclose(self) -> None:
-        """End the process."""
+        """End the process; a log in which nothing stands is removed."""
         await self._worker.stop()
+        log = self._job.log
+        if log is not None:
+            with suppress(OSError):
+                if log.stat().st_size == 0:
+                    log.unlink()
 
     def kill(self) -> None:
         """End the process at once: what it does is not wanted any more."""

@@ -169,6 +169,14 @@ class VirtualStage:
         )
         asyncio.run(self._engines.start())
         self._settled = False
+        self._histories: dict[str, Any] = {}
+
+    def _sleeps(self, candidate: Candidate) -> bool:
+        """Return whether a profile behind a candidate boots when it is first asked."""
+        settings = (candidate.stt, candidate.llm, candidate.tts)
+        named = [each.profile for each in settings if each is not None]
+        profiles = [self._engines.profiles.get(name) for name in named if name is not None]
+        return any(each is not None and each.boot is not None for each in profiles)
 
     def _play(self, work: Callable[[], Awaitable[Any]], start_ns: int) -> tuple[Any, VirtualLoop]:
         """Run a coroutine on a loop of its own to its end."""
@@ -240,8 +248,11 @@ class VirtualStage:
 
         async def use(performer: Any) -> Played:
             await performer.start()
+            if self._sleeps(candidate):
+                await performer.boot(lambda _: None)
             if suite.session.connection == "warm":
                 await performer.warm_up()
+            performer.history = self._histories.get(key.candidate)
             try:
                 async with asyncio.timeout(limit_s):
                     trial, audio = await performer.perform(key, candidate, utterance)
@@ -249,9 +260,16 @@ class VirtualStage:
                 ended = round(asyncio.get_running_loop().time() * _NS)
                 message = f"the trial did not end within {limit_s:.0f} s and was given up"
                 return _given_up(key, performer.driver, begun, ended, FailureKind.TIMEOUT, message)
+            self._histories[key.candidate] = performer.history
             return trial, audio, performer.boots_seen(trial)
 
-        gateway_trial = GatewayTrial(name=draws_of(key), id=key.id)
+        warm = suite.session.connection == "warm"
+        gateway_trial = GatewayTrial(
+            name=draws_of(key),
+            id=key.id,
+            # As the trials before have left it: they began their prompts alike.
+            instructions=candidate.instructions if warm and candidate.agent is None else None,
+        )
         if not self._settled:
             self._settled = True
             gc.collect()

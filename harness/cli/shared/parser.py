@@ -113,6 +113,11 @@ def _add_run(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
     parser.add_argument(
         "--no-rerun", action="store_true", help="do not perform disturbed trials again"
     )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="play a run on the virtual clock twice, and say whether all values are equal",
+    )
     parser.add_argument("--no-report", action="store_true", help="write no HTML report")
     parser.add_argument("--yes", action="store_true", help="do not ask before a live run")
     parser.add_argument(

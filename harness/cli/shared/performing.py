@@ -30,10 +30,6 @@ from harness.store.secrecy import redact
 __all__ = ["drive", "performed"]
 
 
-HEARD = "heard.jsonl"
-"""What the embedded recogniser heard on the virtual clock, kept by and for the lanes."""
-
-
 def drive(work: Coroutine[Any, Any, Outcome]) -> Outcome:
     """Run the event loop; after an interruption, leave it without waiting for what hangs."""
     runner = asyncio.Runner()
@@ -118,7 +114,7 @@ def _lane_job(run: Run) -> LaneJob:
             truth=run.truth_path,
             utterances=run.path / "utterances.jsonl",
         )
-    return LaneJob(suite=plan.suite, run=run.name, gateway=gateway, heard=run.path / HEARD)
+    return LaneJob(suite=plan.suite, run=run.name, gateway=gateway, folder=run.path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import secrets
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,15 @@ from harness.cli.shared.measured import DEFINITIONS
 from harness.cli.shared.performing import drive, performed
 from harness.cli.shared.progress import ProgressLine
 from harness.cli.shared.suite_options import find_suite, override, with_hashes
+from harness.cli.shared.verifying import verify
 from harness.domain.costs import PlanEstimate, estimate
 from harness.domain.driver import PlayableUtterance
 from harness.domain.plan import make_plan
-from harness.domain.suite import Driver, Suite, Via
+from harness.domain.suite import Clock, Driver, Suite, Via
 from harness.domain.trial import FailedTrial, Trial, TrialKey
 from harness.errors import ConfigurationError
 from harness.lanes.manifest import write_gateway_manifest
-from harness.runner.outcome import End
+from harness.runner.outcome import End, Outcome
 from harness.store.datasets.barge_ins import store_barge_ins, with_barge_ins
 from harness.store.datasets.conditions import store_conditioned
 from harness.store.datasets.selection import Selection, select_utterances
@@ -38,6 +40,7 @@ from harness.store.suites.suite import suite_path
 __all__ = ["run"]
 
 MISUSE = 2
+REGRESSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,10 @@ def run(options: argparse.Namespace) -> int:
             "run: name a suite: a TOML file or a shipped one, such as `turnbench run quick`"
         )
     job = _prepare(options)
+    if options.verify and job.plan.suite.clock is not Clock.VIRTUAL:
+        raise ConfigurationError(
+            "run: --verify: two runs on the real clock are never equal; add --clock virtual"
+        )
     lacking = missing_keys(job.plan.suite) if job.plan.suite.via is Via.LIVE else ()
     if options.dry_run:
         print_estimate(job.plan, job.expected, lacking, as_json=options.json)
@@ -69,7 +76,27 @@ def run(options: argparse.Namespace) -> int:
     if not _confirmed(job, options):
         return MISUSE
     with create_run(job.plan, reports=Path(options.out)) as writer:
-        return _perform(writer, job.selection, utterances, options)
+        code = _perform(writer, job.selection, utterances, options)
+        if options.verify:
+            return _verified(writer, job, utterances, options) or code
+        return code
+
+
+def _verified(
+    writer: RunWriter,
+    job: _Job,
+    utterances: Mapping[str, PlayableUtterance],
+    options: argparse.Namespace,
+) -> int:
+    """Play the run once more, elsewhere, and say whether every value is the same."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        create_run(job.plan, reports=Path(folder)) as again,
+    ):
+        _measure(again, job.selection, utterances, options)
+        found = verify(writer.run.trials(), again.run.trials())
+    print(found.text, file=sys.stderr)
+    return REGRESSION if found.differences else 0
 
 
 def _playable(selection: Selection, plan: RunPlan) -> dict[str, PlayableUtterance]:
@@ -273,10 +300,22 @@ def _perform(
     utterances: Mapping[str, PlayableUtterance],
     options: argparse.Namespace,
 ) -> int:
-    """Start the gateway, perform what is missing, and say how it ended."""
-    plan, path = writer.run.plan, writer.run.path
-    for skipped in (each for dataset in plan.datasets for each in dataset.skipped):
+    """Perform what is missing, and say how it ended."""
+    for skipped in (each for dataset in writer.run.plan.datasets for each in dataset.skipped):
         print(f"turnbench: left out: {skipped}", file=sys.stderr)
+    print(f"turnbench: writing {writer.run.path}", file=sys.stderr)
+    outcome = _measure(writer, selection, utterances, options)
+    return conclude(writer, outcome, options)
+
+
+def _measure(
+    writer: RunWriter,
+    selection: Selection,
+    utterances: Mapping[str, PlayableUtterance],
+    options: argparse.Namespace,
+) -> Outcome:
+    """Perform what is missing of a run, and keep in its status how it ended."""
+    plan, path = writer.run.plan, writer.run.path
     stored = writer.run.trials()
     known = path / "utterances.jsonl"
     write_gateway_manifest(
@@ -288,7 +327,6 @@ def _perform(
         ],
     )
     writer.set_status("running", done=len({each.key.order for each in stored}))
-    print(f"turnbench: writing {path}", file=sys.stderr)
     try:
         with ProgressLine(_estimate_left(plan, stored, selection)) as line:
             outcome = drive(
@@ -313,7 +351,7 @@ def _perform(
         ended=dict(outcome.ended),
         spent=outcome.spent,
     )
-    return conclude(writer, outcome, options)
+    return outcome
 
 
 def _estimate_left(

@@ -83,10 +83,12 @@ class Trial:
     Attributes:
         name: what its draws depend on: equal for candidates that are compared.
         id: its own.
+        instructions: what a prompt cache knows from the trials before; None for nothing.
     """
 
     name: str
     id: str
+    instructions: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)

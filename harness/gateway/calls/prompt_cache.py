@@ -27,10 +27,16 @@ def prompt_tokens(messages: Iterable[Any]) -> list[str]:
 
 
 class PromptMemory:
-    """Which beginnings of prompts have been seen, by whom they were answered."""
+    """Which beginnings of prompts have been seen, by whom they were answered.
 
-    def __init__(self) -> None:
+    Args:
+        instructions: what earlier trials have begun their prompts with; None where none were.
+    """
+
+    def __init__(self, instructions: str | None = None) -> None:
         self._seen: set[bytes] = set()
+        self._instructions = instructions
+        self._primed: set[str] = set()
 
     def serve(self, cache: PromptCache, owner: str, prompt: list[str]) -> int:
         """Return how many tokens of a prompt are known, and know the prompt from now on.
@@ -40,6 +46,10 @@ class PromptMemory:
             owner: profile and model: caches are not shared among them.
             prompt: the tokens.
         """
+        if self._instructions is not None and owner not in self._primed:
+            self._primed.add(owner)
+            said = {"role": "system", "content": self._instructions}
+            self.serve(cache, owner, prompt_tokens((said,)))
         digest = hashlib.sha256(owner.encode(errors="surrogatepass"))
         known, alike = 0, True
         for end in range(cache.block_tokens, len(prompt) + 1, cache.block_tokens):

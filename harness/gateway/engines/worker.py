@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
 from typing import IO, Any
 
 __all__ = ["BlockingWorker", "Message", "Worker", "WorkerDied", "pack", "serve"]
@@ -40,13 +41,15 @@ class Worker:
     Args:
         module: the module to run as ``python -m module``.
         arguments: further command-line arguments.
+        log: where it may print to; None for where this process prints its errors.
 
     Attributes:
         generation: how often the process has been started.
     """
 
-    def __init__(self, module: str, *arguments: str) -> None:
+    def __init__(self, module: str, *arguments: str, log: Path | None = None) -> None:
         self._command = (sys.executable, "-m", module, *arguments)
+        self._log = log
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._handlers: dict[int, Callable[[dict[str, Any], bytes], None]] = {}
@@ -60,11 +63,14 @@ class Worker:
         async with self._starting:
             if self._process is not None and self._process.returncode is None:
                 return
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-            )
+            with contextlib.ExitStack() as stack:
+                log = None if self._log is None else stack.enter_context(self._log.open("ab"))
+                self._process = await asyncio.create_subprocess_exec(
+                    *self._command,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=log,
+                )
             self.generation += 1
             self._reader = asyncio.create_task(self._read(self._process))
 

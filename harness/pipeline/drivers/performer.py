@@ -70,6 +70,11 @@ class Base:
     A driver says in :meth:`_play` how an utterance is played, and where it differs from the
     default, in :meth:`_turns` what turns came of it and in :meth:`_verdict` whether they ended
     well.
+
+    Attributes:
+        driver: its name.
+        history: what an agent with a growing context has been told so far; handed on from trial to
+            trial.
     """
 
     driver = ""
@@ -89,6 +94,7 @@ class Base:
         self._watch = watch
         self._redact = redact
         self._clients = Clients(candidate, place)
+        self.history: Any = None
         self._settled = False
         self._pacer: Pacer | None = None
 

@@ -40,7 +40,6 @@ class SessionPerformer(Base):
     """Performs utterances through a real AgentSession."""
 
     driver = "session"
-    _history: llm.ChatContext | None = None
     """What has been said in earlier trials, where the suite lets the context grow."""
     _detector: Detector | None = None
 
@@ -72,7 +71,7 @@ class SessionPerformer(Base):
     def _session(
         self, candidate: Candidate, clients: Clients
     ) -> tuple[voice.AgentSession[Any], voice.Agent]:
-        return suite_session(self._suite, candidate, clients, self._history)
+        return suite_session(self._suite, candidate, clients, self.history)
 
     async def _play(self, performance: Performance) -> Failure | None:
         """Play the utterance through a fresh session."""
@@ -107,7 +106,7 @@ class SessionPerformer(Base):
             if books is not None:
                 recorder.agent_cpu_ns = books.spent_ns(Owner.AGENT) - spent_ns
             if self._suite.session.context == "growing":
-                self._history = agent.chat_ctx.copy(exclude_instructions=True)
+                self.history = agent.chat_ctx.copy(exclude_instructions=True)
         except TimeoutError:
             return Failure(
                 stage=Stage.HARNESS,
