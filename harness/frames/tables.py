@@ -72,12 +72,17 @@ def load(run: str | Path = "latest", *, reports: str | Path = REPORTS) -> RunTab
 
 
 def frame_of(table: Table, records: Sequence[Record]) -> pd.DataFrame:
-    """Return rows as a DataFrame with the table's types and index."""
+    """Return rows as a DataFrame with the table's types and index.
+
+    Rows of several keys are sorted by them: pandas warns where a part of such an index is asked for
+    and it is not.
+    """
     columns = {
         name: pd.array([_present(each.get(name)) for each in records], dtype=kind)
         for name, kind in table.kinds.items()
     }
-    return pd.DataFrame(columns).set_index(list(table.index))
+    frame = pd.DataFrame(columns).set_index(list(table.index))
+    return frame if len(table.index) == 1 else frame.sort_index()
 
 
 def _present(value: Any) -> Any:

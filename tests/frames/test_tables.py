@@ -207,6 +207,16 @@ def test_runs_are_found_as_the_command_line_finds_them(tmp_path: Path) -> None:
         harness.load("nonesuch", reports=tmp_path)
 
 
+def test_a_part_of_an_index_is_asked_for_without_a_warning(tables: RunTables) -> None:
+    """All rows of one trial, and all statistics of one metric, are one ``loc`` away."""
+    trial = str(tables.parts().index.unique("trial")[3])
+    assert set(tables.parts().loc[trial]["name"]) > {"stt", "llm", "tts"}
+    assert len(tables.turns().loc[trial]) == 1
+    assert len(tables.requests().loc[trial]) == 2
+    response = tables.summary().loc["a"].loc["response"]
+    assert {"p50", "p95", "mean"} <= set(response.index)
+
+
 def test_each_call_returns_a_frame_of_its_own(tables: RunTables) -> None:
     """What a notebook does to a frame is not in the next one."""
     first = tables.trials()
