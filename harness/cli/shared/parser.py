@@ -22,10 +22,10 @@ change made it worse. Without keys, a loopback gateway stands in for the provide
 
 _EPILOG = """\
 first steps:
-  turnbench run quick             measure two candidates; no keys, about three minutes
+  turnbench run quick             measure two candidates; no keys, about a minute
   turnbench show latest t00004    one turn's waterfall
   turnbench compare latest        which is faster, how sure, at what word error rate
-  turnbench run gate --gate       did a change make it slower? about four minutes
+  turnbench run gate --gate       did a change make it slower? half a minute
   turnbench init                  lay suites and a workflow into your own repository
 
 exit codes: 0 pass, 1 regression, 2 misuse or configuration, 3 inconclusive, 130 interrupted"""
@@ -82,7 +82,7 @@ def _add_run(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> No
         "run",
         "run:run",
         "play a suite's utterances through its candidates and measure",
-        "Play a suite's utterances in real time through its candidates, measure every turn, and\n"
+        "Play a suite's utterances through its candidates, measure every turn, and\n"
         "write a run folder with an HTML report. SUITE is a TOML file or a shipped suite's name.",
     )
     parser.add_argument("suite", metavar="SUITE", nargs="?", help="a suite file or a shipped name")
