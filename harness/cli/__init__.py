@@ -16,8 +16,8 @@ import traceback
 from collections.abc import Iterator, Sequence
 
 from harness.cli.shared.parser import make_parser
-from harness.cli.shared.streams import guarded, tame
 from harness.errors import ConfigurationError, HarnessError, InvariantError
+from harness.store.outlet import guarded, tame
 
 __all__ = ["main"]
 

@@ -58,8 +58,10 @@ async def performed(
     virtual = plan.suite.clock is Clock.VIRTUAL
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # What the user has silenced, as `nohup` does, stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, stop.set)
 
     def started(endpoints: Mapping[str, Mapping[str, Any]]) -> None:
         writer.add_environment(

@@ -10,9 +10,9 @@ import time
 from types import TracebackType
 from typing import Self, TextIO
 
-from harness.cli.shared.streams import tame
 from harness.domain.trial import FailedTrial
 from harness.runner.outcome import Progress
+from harness.store.outlet import tame
 
 __all__ = ["ProgressLine", "clock_text", "progress_text"]
 

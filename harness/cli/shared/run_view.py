@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,12 @@ def _self_error(run: Run, trials: tuple[Trial | FailedTrial, ...]) -> PlainTable
     from harness.gateway.calls.truth import read_rows
 
     measured = [each for each in trials if isinstance(each, Trial) and not each.key.warmup]
-    found = self_errors(join_truth(measured, read_rows(run.truth_path)))
+    try:
+        rows = read_rows(run.truth_path)
+    except ConfigurationError as error:
+        print(f"turnbench: {error}; the harness's own error is not shown", file=sys.stderr)
+        return None
+    found = self_errors(join_truth(measured, rows))
     return self_error_table(found) if found else None
 
 

@@ -32,7 +32,7 @@ from harness.store.datasets.conditions import store_conditioned
 from harness.store.datasets.selection import Selection, select_utterances
 from harness.store.runs.environment import missing_keys
 from harness.store.runs.plans import DatasetSummary, RunPlan
-from harness.store.runs.run import find_run
+from harness.store.runs.run import Run, find_run, open_run
 from harness.store.runs.writer import RunWriter, create_run, resume_run
 from harness.store.secrecy import redact
 from harness.store.suites.suite import suite_path
@@ -238,6 +238,8 @@ def _resume(options: argparse.Namespace) -> int:
             f"run: --resume keeps the run's own plan; leave {', '.join(given)} out"
         )
     path = find_run(options.resume, reports=Path(options.out))
+    if options.dry_run:
+        return _rehearse(open_run(path), options)
     with resume_run(path) as writer:
         plan = writer.run.plan
         missing = writer.run.missing()
@@ -261,12 +263,19 @@ def _resume(options: argparse.Namespace) -> int:
                 raise ConfigurationError(lacking)
             _check_endpoints(plan.suite)
         selection = _same_selection(plan)
-        if options.dry_run:
-            expected = _estimate(plan.suite, missing, selection)
-            print_estimate(plan, expected, (), as_json=options.json)
-            return 0
         utterances = _playable(selection, plan)
         return _perform(writer, selection, utterances, options)
+
+
+def _rehearse(run: Run, options: argparse.Namespace) -> int:
+    """Say what going on with a run would take; nothing is written, and its lock is not taken."""
+    missing = run.missing()
+    if not missing:
+        print(f"{run.path}: every trial has been performed", file=sys.stderr)
+        return 0
+    expected = _estimate(run.plan.suite, missing, _same_selection(run.plan))
+    print_estimate(run.plan, expected, (), as_json=options.json)
+    return 0
 
 
 def _kept(status: Mapping[str, Any], *names: str) -> dict[str, Any]:

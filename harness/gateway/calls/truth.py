@@ -62,6 +62,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from harness.domain.seal import is_sealed, seal, unbroken
 from harness.errors import ConfigurationError
 
 __all__ = ["TruthEvent", "TruthLog", "read_rows", "read_truth"]
@@ -196,7 +197,7 @@ class TruthLog:
 
 
 def _lines(events: Iterable[TruthEvent]) -> list[str]:
-    return [event.as_json() + "\n" for event in events]
+    return [seal(event.as_json()) + "\n" for event in events]
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -223,6 +224,8 @@ def read_truth(path: Path) -> tuple[TruthEvent, ...]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
+        if not unbroken(line):
+            raise ConfigurationError(f"{path}:{number}: damaged: its checksum differs")
         try:
             events.append(_event(json.loads(line)))
         except (ValueError, TypeError) as error:
@@ -241,12 +244,17 @@ def read_rows(path: Path) -> list[tuple[str, str, int, int | None]]:
     record is left out.
 
     Raises:
-        ConfigurationError: the file cannot be read.
+        ConfigurationError: the file cannot be read, or a line does not hold what was written.
     """
     rows: list[tuple[str, str, int, int | None]] = []
     try:
         with path.open("rb") as file:
+            sealed = False
             for line in file:
+                whole = unbroken(line) and (is_sealed(line) or not sealed)
+                sealed = sealed or is_sealed(line)
+                if not whole and line.endswith(b"\n"):
+                    raise ConfigurationError(f"{path}: damaged: a line's checksum differs")
                 start = line.find(_EVENT_KEY, 0, _EVENT_WITHIN)
                 name = line[start + len(_EVENT_KEY) :].partition(b'"')[0] if start >= 0 else b""
                 if name not in _COMPARED or (name == b"audio_sent" and _LATER.search(line)):

@@ -291,6 +291,15 @@ def _read_expectation(
     return None, "speech"
 
 
+def _leads_out(path: Path, folder: Path) -> bool:
+    """Tell whether a recording lies elsewhere, be it by a link: a dataset may be a stranger's."""
+    try:
+        return not path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):
+        # A name that no file can have: whoever opens it tells.
+        return False
+
+
 def _read_audio(
     row: Row, folder: Path, channel: int | None
 ) -> tuple[str | None, tuple[Audio, str] | None]:
@@ -300,6 +309,9 @@ def _read_audio(
             row.refuse("audio", "is missing: give the recording's path, relative to the manifest")
         return None, None
     path = folder / name
+    if _leads_out(path, folder):
+        row.refuse("audio", f"{shown(name)} leads out of the manifest's folder: put it inside")
+        return None, None
     claimed = row.filled("sha256")
     if claimed is not None and not is_sha256(claimed.lower()):
         row.refuse("sha256", f"is {shown(claimed)}: give 64 hexadecimal digits")

@@ -246,6 +246,9 @@ def resume_run(path: str | Path) -> RunWriter:
         )
     writer = RunWriter(run, _lock(run.path), secret_values(run.plan.suite))
     try:
+        for left in run.path.glob(".*.part"):
+            # What a kill has left of a file that was to be.
+            left.unlink(missing_ok=True)
         run.trials()
     except BaseException:
         writer.close()

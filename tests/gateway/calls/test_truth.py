@@ -1,12 +1,14 @@
 """The gateway's truth as a file."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
+from harness.domain.seal import seal
 from harness.errors import ConfigurationError
-from harness.gateway.calls.truth import TruthEvent, TruthLog, read_truth
+from harness.gateway.calls.truth import TruthEvent, TruthLog, read_rows, read_truth
 
 
 def _event(t_ns: int) -> TruthEvent:
@@ -70,4 +72,17 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "truth.jsonl"
     path.write_text(f"{line}\n{_event(1).as_json()}\n", encoding="utf-8")
     with pytest.raises(ConfigurationError, match=r"truth\.jsonl:1: not a truth record"):
+        read_truth(path)
+
+
+def test_a_changed_line_is_told(tmp_path: Path) -> None:
+    """A digit that differs from what was written is refused, not compared with."""
+    path = tmp_path / "truth.jsonl"
+    line = seal(json.dumps({"t_ns": 12_345, "event": "text_sent", "client_request": "c"}))
+    path.write_text(f"{line}\n", encoding="utf-8")
+    assert read_rows(path) == [("c", "text_sent", 12_345, None)]
+    path.write_text(f"{line}\n".replace("12345", "12346"), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="damaged"):
+        read_rows(path)
+    with pytest.raises(ConfigurationError, match="damaged"):
         read_truth(path)

@@ -342,3 +342,16 @@ def test_any_json_is_read_or_refused(tmp_path: Path, changes: list[dict[str, Any
         found = error.problems
     assert bool(found) != (read == len(rows))
     assert all("\n" not in line and ": " in line for line in found)
+
+
+@pytest.mark.parametrize("name", ["../outside.wav", "link.wav", "ABSOLUTE"])
+def test_a_recording_stays_inside(tmp_path: Path, name: str) -> None:
+    """A recording elsewhere, be it by a link, is refused: a dataset may be a stranger's."""
+    folder = tmp_path / "dataset"
+    folder.mkdir()
+    write_dataset(folder)
+    (folder / "voice.wav").rename(tmp_path / "outside.wav")
+    (folder / "link.wav").symlink_to("../outside.wav")
+    write_row = {**ROW, "audio": str(tmp_path / "outside.wav") if name == "ABSOLUTE" else name}
+    (folder / "manifest.jsonl").write_text(json.dumps(write_row) + "\n", encoding="utf-8")
+    assert "leads out of the manifest's folder" in problems(folder)[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli.shared.streams import Outlet, tame
+from harness.store.outlet import Outlet, tame
 from tests.cli.test_decide import stored
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x1b[31mred\x9b1m\x00\u202eevil\rover"

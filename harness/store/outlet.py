@@ -121,7 +121,7 @@ class Outlet(io.TextIOBase):
 
 def _masked(text: str) -> str:
     try:
-        from harness.store.secrecy import mask_text
+        from harness.store.secrecy import mask_text  # noqa: PLC0415 - help answers at once
     except ConfigurationError:
         # A provider's file is unfinished, and nothing that knows of secrets can be had.
         return text
