@@ -73,7 +73,7 @@ def rows(run: Path) -> list[dict[str, Any]]:
     found = [json.loads(line) for line in (run / "trials.jsonl").read_text().splitlines()]
     for trial in found:
         trial.pop("memory", None)
-        trial.pop("sum", None)
+        trial.pop("crc", None)
         for turn in trial["turns"]:
             turn.pop("agent_cpu", None)
     return sorted(found, key=lambda trial: (trial["key"]["order"], trial["key"].get("attempt", 0)))
