@@ -12,10 +12,9 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, TextIO
 
 from harness.loops import clocks, threads
-from harness.store.outlet import Outlet
 
 __all__ = ["main"]
 
@@ -110,8 +109,6 @@ class _Lane:
 def main() -> None:
     """Serve until standard input ends."""
     _die_with_parent()
-    # A library's traceback may hold a key.
-    sys.stderr = cast("TextIO", Outlet(sys.stderr))
     # The run's process decides what an interruption means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
