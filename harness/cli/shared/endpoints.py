@@ -2,12 +2,12 @@
 
 import asyncio
 import os
-import ssl
 import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterable
 
+from harness.authorities import trusted
 from harness.cli.shared.finding import Finding
 from harness.cli.shared.key_checks import lacking
 from harness.domain.providers import PROVIDERS, EnvironmentKey
@@ -115,9 +115,7 @@ async def _reach(name: str, address: str) -> Finding:
             writer.close()
             if secure:
                 begun = time.perf_counter_ns()
-                _, writer = await asyncio.open_connection(
-                    host, target, ssl=ssl.create_default_context()
-                )
+                _, writer = await asyncio.open_connection(host, target, ssl=trusted())
                 writer.close()
     except (OSError, TimeoutError) as error:
         why = (

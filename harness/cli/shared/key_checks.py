@@ -10,13 +10,13 @@ import hmac
 import http.client
 import json
 import os
-import ssl
 import urllib.parse
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
+from harness.authorities import trusted
 from harness.cli.shared.finding import Finding
 from harness.domain.providers import PROVIDERS, KeyCheck, ProviderSpec
 from harness.domain.secrecy import with_variables
@@ -142,9 +142,8 @@ def _ask(question: _Question) -> int:
         headers["Authorization"] = f"Bearer {key}"
     connection: http.client.HTTPConnection
     if secure:
-        context = ssl.create_default_context()
         connection = http.client.HTTPSConnection(
-            parts.hostname, parts.port, timeout=_TIMEOUT_S, context=context
+            parts.hostname, parts.port, timeout=_TIMEOUT_S, context=trusted()
         )
     else:
         connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=_TIMEOUT_S)

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import time
+import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ def doctor(options: argparse.Namespace) -> int:
     for checks in (
         _keys(suite),
         endpoint_findings(suite),
+        _proxies(),
         _sleepers(suite),
         check_keys(suite) if suite is None or suite.via is Via.LIVE else (),
         _clock(),
@@ -66,6 +68,18 @@ def doctor(options: argparse.Namespace) -> int:
         ]
         print(json.dumps(document, ensure_ascii=False, indent=1))
     return MISUSE if any(each.state == "fail" for each in findings) else 0
+
+
+def _proxies() -> Iterable[Finding]:
+    """Say that proxies of the environment are passed by: one in the path would be measured too."""
+    named = sorted(name for name in urllib.request.getproxies() if name != "no")
+    if named:
+        yield Finding(
+            topic="endpoint",
+            state="caution",
+            text=f"proxies ({', '.join(named)}) of the environment are not used by our clients; "
+            "where nothing is reached without one, name its address as base_url",
+        )
 
 
 def _tell(finding: Finding, *, quiet: bool) -> None:

@@ -6,14 +6,13 @@ the request had been written and whether a connection was opened for it. The poo
 concurrent trials never queue in it unseen; if one does, the wait is known as ``pool``.
 """
 
-import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
-from functools import cache
 from typing import Any
 
 import httpx2
 
+from harness.authorities import trusted
 from harness.domain.request import FailureKind
 from harness.domain.timeline import Stage
 from harness.errors import ProviderError
@@ -187,15 +186,6 @@ class TimedTransport(httpx2.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-@cache
-def _trusted() -> ssl.SSLContext:
-    """Return the trusted authorities, read once: to read them takes a client some 30 ms.
-
-    Sessions of TLS are not resumed by it, so a cold connection is as cold as with one of its own.
-    """
-    return httpx2.create_ssl_context(trust_env=False)
-
-
 def timed_client(
     *,
     label: str | None,
@@ -219,7 +209,7 @@ def timed_client(
         ),
         # The environment's proxies would lie in the path unseen.
         trust_env=False,
-        verify=_trusted(),
+        verify=trusted(),
     )
     return httpx2.AsyncClient(
         transport=TimedTransport(transport, label=label, stage=stage, timeout_s=timeout_s),

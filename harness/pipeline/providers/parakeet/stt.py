@@ -26,6 +26,7 @@ from livekit.agents import APIConnectOptions, stt
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import AudioBuffer, is_given
 
+from harness.authorities import trusted
 from harness.errors import ConfigurationError
 from harness.pipeline.providers.parakeet.errors import ParakeetEndpoint
 from harness.pipeline.providers.parakeet.pool import ConnectionPool
@@ -106,7 +107,7 @@ class ParakeetSTT(stt.STT[Any]):
         self.endpoint = ParakeetEndpoint(ws_url=ws_url, api_key=api_key, key_in=key_in)
         if tls is None and ws_url.startswith("wss:"):
             # Reading the trust store takes tens of milliseconds: once, and not while audio flows.
-            tls = ssl.create_default_context()
+            tls = trusted()
         self.language = language
         self.sample_rate = sample_rate
         self.finalize = finalize
