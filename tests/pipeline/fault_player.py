@@ -21,7 +21,7 @@ from harness.pipeline.drivers.stage import StagePerformer
 from harness.pipeline.place import Place
 from harness.pipeline.recording.health import Watch
 from tests.pipeline.crooked import Door, Manner, door
-from tests.pipeline.fault_table import CASES, Case, EndsWell
+from tests.pipeline.fault_table import CASES, Case, EndsWell, FailsLater
 from tests.pipeline.playing import DATASET, Played, playable
 from tests.pipeline.virtual_gateway import HOST, PORT, gateway_here, on_virtual_time
 
@@ -164,7 +164,8 @@ def _verdict(case: Case, trials: Sequence[Played], key: str) -> str | None:
     if not isinstance(struck, FailedTrial):
         return f"it answered, where {case.cell} is due"
     failure = struck.failure
-    if (failure.stage, failure.kind) != (case.row.stage, case.cell):
+    due = case.cell if isinstance(case.cell, FailsLater) else FailsLater(case.row.stage, case.cell)
+    if (failure.stage, failure.kind) != (due.stage, due.kind):
         return f"{case.cell} is due, and it ended as {failure}"
     status = HTTP_STATUS_FAULTS.get(case.fault) if isinstance(case.fault, F) else None
     if failure.status != status and status is not None:

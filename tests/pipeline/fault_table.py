@@ -18,7 +18,18 @@ from harness.domain.timeline import Stage
 from harness.gateway.profiles.faults import FaultKind as F
 from tests.pipeline.crooked import Manner
 
-__all__ = ["CASES", "ROWS", "Case", "Cell", "EndsWell", "Fault", "NotApplicable", "Row", "Wire"]
+__all__ = [
+    "CASES",
+    "ROWS",
+    "Case",
+    "Cell",
+    "EndsWell",
+    "FailsLater",
+    "Fault",
+    "NotApplicable",
+    "Row",
+    "Wire",
+]
 
 Fault = F | Manner
 
@@ -35,8 +46,16 @@ class EndsWell:
     """The trial answers: the fault is no failure of the turn, or only a recogniser could tell."""
 
 
+@dataclass(frozen=True, slots=True)
+class FailsLater:
+    """A later stage of the session fails by it, and how."""
+
+    stage: Stage
+    kind: K
+
+
 ENDS_WELL = EndsWell()
-Cell = K | EndsWell | NotApplicable
+Cell = K | EndsWell | FailsLater | NotApplicable
 
 _ONE_BODY = NotApplicable("one body holds the one transcript")
 _NO_MESSAGES = NotApplicable("a body of samples has no messages")
@@ -99,7 +118,7 @@ _HEARD_BY_REST: Mapping[Fault, Cell] = {
 _ANSWERED: Mapping[Fault, Cell] = {
     **_COMMON,
     F.EMPTY: K.EMPTY,
-    F.OVERSIZED: K.MALFORMED,
+    F.OVERSIZED: ENDS_WELL,  # OpenAI's client limits no message
     F.NONSENSE: ENDS_WELL,  # what the reply says is another question than when it came
     F.SILENT_AUDIO: _NO_AUDIO,
     F.WRONG_RATE: _NO_AUDIO,
@@ -107,6 +126,8 @@ _ANSWERED: Mapping[Fault, Cell] = {
     F.LATE_FINAL: _NO_FINALS,
     F.DROP_BETWEEN_TURNS: _NETWORK,
 }
+_TOO_LONG_TO_SAY: Mapping[Fault, Cell] = {F.OVERSIZED: FailsLater(Stage.TTS, K.BAD_REQUEST)}
+_ANSWERED_BY_SPEKO: Mapping[Fault, Cell] = {**_ANSWERED, F.OVERSIZED: K.MALFORMED}
 _SPOKEN: Mapping[Fault, Cell] = {
     **_COMMON,
     F.MID_STREAM_ERROR: K.RESET,  # bytes of audio have no words for an error
@@ -269,13 +290,26 @@ ROWS: tuple[Row, ...] = (
         "baseten-qwen3-asr", Stage.STT, Wire.SOCKET, _HEARD_BY_SOCKET, "baseten", model="qwen3-asr"
     ),
     _row("speko-stt", Stage.STT, Wire.EVENTS, _HEARD, "speko", varies=True),
-    _row("openadapter-llm", Stage.LLM, Wire.EVENTS, _ANSWERED, "openadapter"),
-    _row("openai-llm", Stage.LLM, Wire.EVENTS, _ANSWERED, "openai", alone=True),
-    _row("livekit-llm", Stage.LLM, Wire.EVENTS, _ANSWERED, "livekit"),
-    _row("baseten-llm", Stage.LLM, Wire.EVENTS, _ANSWERED, "baseten"),
-    _row("speko-llm", Stage.LLM, Wire.EVENTS, _ANSWERED, "speko"),
     _row(
-        "speko-llm-buffered", Stage.LLM, Wire.EVENTS, _ANSWERED, "speko", alone=True, buffered=True
+        "openadapter-llm",
+        Stage.LLM,
+        Wire.EVENTS,
+        _ANSWERED,
+        "openadapter",
+        session=_TOO_LONG_TO_SAY,
+    ),
+    _row("openai-llm", Stage.LLM, Wire.EVENTS, _ANSWERED, "openai", alone=True),
+    _row("livekit-llm", Stage.LLM, Wire.EVENTS, _ANSWERED, "livekit", session=_TOO_LONG_TO_SAY),
+    _row("baseten-llm", Stage.LLM, Wire.EVENTS, _ANSWERED, "baseten", session=_TOO_LONG_TO_SAY),
+    _row("speko-llm", Stage.LLM, Wire.EVENTS, _ANSWERED_BY_SPEKO, "speko"),
+    _row(
+        "speko-llm-buffered",
+        Stage.LLM,
+        Wire.EVENTS,
+        _ANSWERED_BY_SPEKO,
+        "speko",
+        alone=True,
+        buffered=True,
     ),
     _row("openadapter-tts", Stage.TTS, Wire.BODY, _SPOKEN, "openadapter"),
     _row(
@@ -371,7 +405,7 @@ class Case:
 
     row: Row
     fault: Fault
-    cell: K | EndsWell
+    cell: K | EndsWell | FailsLater
     driver: str
     retries: int = 0
 
