@@ -336,7 +336,8 @@ ROWS: tuple[Row, ...] = (
         "openai-tts-sse",
         Stage.TTS,
         Wire.EVENTS,
-        {**_SPOKEN, F.MID_STREAM_ERROR: K.STREAM_ERROR},
+        # Its client skips an event that it cannot read.
+        {**_SPOKEN, F.MID_STREAM_ERROR: K.STREAM_ERROR, F.MALFORMED: K.TRUNCATED},
         "openai",
         model="gpt-4o-mini-tts",
     ),
