@@ -24,7 +24,7 @@ MASK: Final = "[redacted]"
 
 _VARIABLE: Final = re.compile(r"(?i)(?:^|_)(?:KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS)$")
 _FIELD: Final = re.compile(
-    r"(?i)auth(?!or)|cookie|secret|passw|credential|signature"
+    r"(?i)auth(?!or(?!i))|cookie|secret|passw|credential|signature"
     r"|(?:^|[-_.])(?<!cache[-_.])(?:key|token|sig|jwt)$"
     r"|(?:api|access|private|subscription)[-_.]?(?:key|token)$"
 )
@@ -102,8 +102,15 @@ def _shown(name: str, value: Any, *, secret: bool) -> Any:
         return value
     if secret:
         return value if not value or _REFERENCE.search(value) else MASK
+    return _shown_address(value)
+
+
+def _shown_address(value: str) -> str:
     for each in _in_address(value):
-        value = value.replace(each, MASK)
+        for before, after in ((":", "@"), ("//", "@"), ("=", "&"), ("=", "#")):
+            value = value.replace(f"{before}{each}{after}", f"{before}{MASK}{after}")
+        if value.endswith(f"={each}"):
+            value = value[: -len(each)] + MASK
     return value
 
 

@@ -5,11 +5,16 @@ import binascii
 import gzip
 import itertools
 import json
+import os
 import re
+import subprocess
+import sys
+import threading
 import urllib.parse
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +208,8 @@ VERBS: tuple[tuple[str, ...], ...] = (
 )
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_no_key_leaves_the_process(
     planted: tuple[Path, list[str]], capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -261,3 +268,86 @@ def test_a_short_key_is_no_word(stage: Stage, monkeypatch: pytest.MonkeyPatch) -
     """A key that is a common word masks no text of ours."""
     monkeypatch.setenv("OPENAI_API_KEY", "response")
     assert secrecy.mask_text(f"response of {stage.value}") == f"response of {stage.value}"
+
+
+class _Echo(BaseHTTPRequestHandler):
+    """A provider that hears, and names the caller's key where it refuses to answer."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self._answer(200, b"{}")
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0) or 0))
+        if self.path.endswith("transcriptions"):
+            return self._answer(200, b'{"text": "what time is it"}')
+        given = [self.headers.get(name, "") for name in ("authorization", "x-plain")]
+        words = {"error": {"message": f"Incorrect: {' '.join(given)}", given[0]: given[1]}}
+        return self._answer(401, json.dumps(words).encode())
+
+    def _answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+LIVE = """
+via = "live"
+warmups = 0
+[session]
+vad = true
+[limits]
+same_failures = 2
+[[dataset]]
+path = "starter"
+ids = ["slt-yes", "slt-clock"]
+[[candidate]]
+name = "mine"
+stt = {{ provider = "openai", model = "whisper-1", base_url = "{0}" }}
+tts = {{ provider = "openai", model = "tts-1", base_url = "{0}" }}
+[candidate.llm]
+provider = "openai"
+model = "m"
+base_url = "{0}"
+api_key_variable = "MY_OWN_VARIABLE"
+extra_headers = {{ X-Plain = "$HEADER_VALUE" }}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.realtime
+@pytest.mark.timeout(180)
+def test_a_live_provider_that_echoes(tmp_path: Path) -> None:
+    """A provider that is asked with the keys, and names them in its refusal, publishes none."""
+    own = 'own-key-0123456789"/xyz', "value-of-the-header-98765", "third-key-for-hearing-1"
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Echo)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    (tmp_path / "live.toml").write_text(
+        LIVE.format(f"http://127.0.0.1:{server.server_port}/v1"), encoding="utf-8"
+    )
+    names = ("MY_OWN_VARIABLE", "HEADER_VALUE", "OPENAI_API_KEY")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "harness.cli", "run", "live.toml", "--yes"],
+            cwd=tmp_path, env={**os.environ, **dict(zip(names, own, strict=True))},
+            capture_output=True, text=True, check=False, timeout=170,
+        )  # fmt: skip
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert done.returncode == 1, done.stderr
+    assert "Incorrect: Bearer [redacted] [redacted]" in done.stderr
+    texts = [
+        text
+        for path in (tmp_path / "reports").rglob("*")
+        if path.is_file()
+        for text in unpacked(path.read_bytes())
+    ]
+    for text in (done.stdout, done.stderr, *texts):
+        assert not [traces(text, key) for key in own if traces(text, key)]

@@ -102,6 +102,23 @@ def test_own_key_variable() -> None:
     assert missing_keys(suite, {"MY_VLLM_KEY": "k"}) == ()
 
 
+def test_variables_that_a_suite_names() -> None:
+    """A variable that a suite takes a value from has to be there; no run keeps one in clear."""
+    options = {"base_url": "http://127.0.0.1:1/v1", "extra_headers": {"X-Key": "$ACME_HEADER"}}
+    named = StageSettings(provider="openai", options=options)
+    suite = suite_of("a", candidates=(Candidate(name="a", llm=named),))
+    assert missing_keys(suite, {}) == (
+        "ACME_HEADER: not set; it holds what the suite takes from it, needed by a.llm",
+    )
+    assert missing_keys(suite, {"ACME_HEADER": "value-of-it"}) == ()
+    assert "value-of-it" in secret_values(suite, {"ACME_HEADER": "value-of-it"})
+    lost = StageSettings(
+        provider="openai", options={**options, "extra_headers": {"X-Key": "[redacted]"}}
+    )
+    (line,) = missing_keys(suite_of("a", candidates=(Candidate(name="a", llm=lost),)), {})
+    assert line.startswith("a.llm: the suite held a secret in clear")
+
+
 def test_dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment wins over a `.env`, and a nearer one over a farther one."""
     for name in ("TB_ONE", "TB_TWO", "TB_THREE"):
