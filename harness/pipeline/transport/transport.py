@@ -186,6 +186,27 @@ class TimedTransport(httpx2.AsyncBaseTransport):
         await self._inner.aclose()
 
 
+async def _stay(response: httpx2.Response) -> None:
+    """Let nobody send what is asked on to another host: audio, texts, headers and keys stay.
+
+    An answer that points there is taken as it is, an answer of its status. The same host by TLS is
+    the same host.
+    """
+    if not response.has_redirect_location:
+        return
+    here = response.request.url
+    try:
+        there = here.join(response.headers["location"])
+        same = (there.scheme, there.host, there.port) == (here.scheme, here.host, here.port)
+        upgraded = (here.scheme, there.scheme) == ("http", "https") and (
+            here.host == there.host and here.port is None and there.port is None
+        )
+    except (httpx2.InvalidURL, ValueError):
+        same = upgraded = False
+    if not (same or upgraded):
+        del response.headers["location"]
+
+
 def timed_client(
     *,
     label: str | None,
@@ -215,4 +236,5 @@ def timed_client(
         transport=TimedTransport(transport, label=label, stage=stage, timeout_s=timeout_s),
         timeout=httpx2.Timeout(timeout_s),
         follow_redirects=True,
+        event_hooks={"response": [_stay]},
     )

@@ -133,7 +133,7 @@ def _read_header(manifest: Path, problems: list[str]) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         problems.append(f"{path}: not TOML ({error}): mend that line")
         return {}

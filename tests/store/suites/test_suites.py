@@ -259,3 +259,10 @@ def test_budgets(tmp_path: Path) -> None:
     absolute, relative = suite.budgets
     assert (absolute.kind, absolute.limit, absolute.mde) == (BudgetKind.ABSOLUTE, 1200.0, None)
     assert (relative.kind, relative.limit, relative.mde) == (BudgetKind.RELATIVE, 1.1, 1.2)
+
+
+def test_a_byte_order_mark(tmp_path: Path) -> None:
+    """A suite that an editor has saved with a byte order mark is read as without one."""
+    path = write(tmp_path, SMALL)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_suite(path).name == "small"
