@@ -71,6 +71,14 @@ def test_each_recording_first(suite: Suite, ids: list[str], seed: int) -> None:
     assert rest == sorted(rest)
 
 
+def test_no_warmups_on_the_virtual_clock() -> None:
+    """On the virtual clock each trial begins alike, so that nothing is warmed up."""
+    suite = suite_of("a", "b", warmups=2)
+    assert sum(key.warmup for key in make_plan(suite, ("u",), 1)) == 4
+    virtual = dataclasses.replace(suite, clock=Clock.VIRTUAL)
+    assert [key.warmup for key in make_plan(virtual, ("u",), 1)] == [False, False]
+
+
 def test_estimate_on_the_virtual_clock() -> None:
     """On the virtual clock a plan takes processor time, however long its recordings are."""
     suite = dataclasses.replace(suite_of("a"), clock=Clock.VIRTUAL)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from harness.domain.barge_in import BargeIn
-from harness.domain.suite import Suite
+from harness.domain.suite import Clock, Suite
 from harness.domain.trial import TrialKey
 from harness.errors import ConfigurationError
 
@@ -34,7 +34,8 @@ def make_plan(suite: Suite, utterance_ids: Sequence[str], seed: int) -> tuple[Tr
         seed: of the order.
 
     Returns:
-        Warm-ups of all candidates, then one block for each repeat; ``order`` counts from 0.
+        Warm-ups of all candidates, then one block for each repeat; ``order`` counts from 0. On the
+        virtual clock there are no warm-ups: each trial begins alike.
 
     Raises:
         ConfigurationError: there is no utterance, or one stands twice.
@@ -77,7 +78,7 @@ def make_plan(suite: Suite, utterance_ids: Sequence[str], seed: int) -> tuple[Tr
         )
 
     warm = _shuffled(utterance_ids, generator)
-    for index in range(suite.warmups):
+    for index in range(0 if suite.clock is Clock.VIRTUAL else suite.warmups):
         for name in _shuffled(names, generator):
             utterance = warm[index % len(warm)]
             add(

@@ -246,7 +246,8 @@ class Suite:
         datasets: which utterances.
         candidates: at least one.
         repeats: performances of each utterance by each candidate.
-        warmups: labelled trials of each candidate before the measured ones.
+        warmups: labelled trials of each candidate before the measured ones; none on the virtual
+            clock.
         seed: of the order of trials; None draws one and stores it.
         concurrency: trials at once, each in a process of its own.
         clock: on which trials are performed; the real one for a live suite.

@@ -100,7 +100,7 @@ jobs:
           fi
           python -m pip install "turnbench @ $TURNBENCH_SOURCE"
       - name: Measure
-        run: turnbench run bench/agent.toml --via live --yes
+        run: turnbench run bench/agent.toml --via live --repeats 1 --yes
         env:
           OPENADAPTER_API_KEY: ${{ secrets.OPENADAPTER_API_KEY }}
           PARAKEET_API_KEY: ${{ secrets.PARAKEET_API_KEY }}
