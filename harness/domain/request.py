@@ -73,6 +73,7 @@ class FailureKind(StrEnum):
     NO_REPLY = "no_reply"
     UNEXPECTED_REPLY = "unexpected_reply"
     NOT_INTERRUPTED = "not_interrupted"
+    CUT_IN = "cut_in"
     INTERNAL = "internal"
 
 

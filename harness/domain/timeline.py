@@ -33,6 +33,10 @@ class Stage(StrEnum):
 class Mark(StrEnum):
     """The instant when…."""
 
+    SESSION_START = "session_start"
+    """…the agent's session has started, and the caller listens."""
+    GREETING_AUDIBLE = "greeting_audible"
+    """…playout of the first audible sample of what the agent says before the caller has spoken."""
     SPEECH_START = "speech_start"
     """…the first audible speech sample of the utterance is due at the pipeline."""
     SPEECH_END = "speech_end"
@@ -104,6 +108,7 @@ class Mark(StrEnum):
 
 
 ORDER: tuple[tuple[Mark, Mark], ...] = (
+    (Mark.SESSION_START, Mark.GREETING_AUDIBLE),
     (Mark.SPEECH_START, Mark.SPEECH_END),
     (Mark.SPEECH_END, Mark.AUDIO_END),
     (Mark.SPEECH_START, Mark.TRANSCRIPT_FIRST),

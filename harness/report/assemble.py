@@ -8,6 +8,7 @@ from harness.analysis.compare.comparison import compare_within
 from harness.analysis.compare.grid import GridComparison, compare_grid
 from harness.analysis.statistics.estimate import Estimate, Statistic, TimedOut
 from harness.analysis.summary.figures import CandidateSummary, RunSummary
+from harness.analysis.summary.interruptions import cut_ins_of
 from harness.analysis.summary.samples import make_rows
 from harness.analysis.summary.words import word_rate
 from harness.analysis.turn.attribution import Waterfall, waterfall
@@ -131,7 +132,7 @@ def _headline_cell(candidate: CandidateSummary, metric: str) -> HeadlineCell:
     if metric in EVENTS:
         rate = candidate.events.get(metric)
         shown = (
-            missing("nothing was said over a reply")
+            missing("no trial asks for it")
             if rate is None or found is None
             else cell(rate, Unit.RATE, emulated=found.emulated)
         )
@@ -249,7 +250,14 @@ def _build(data: RunData) -> ReportView:
         grid = None if comparison is None else _factors(data)
         if grid is None:
             order = _ranked(summary, deciding)
-            answer, support = headline_answer(comparison, order, emulated_metrics, deciding)
+            early = sum(map(cut_ins_of, summary.candidates.values()))
+            answer, support = headline_answer(
+                comparison,
+                order,
+                emulated_metrics,
+                deciding,
+                cut_ins=early if deciding == "response" else 0,
+            )
         else:
             comparison, apart = grid.comparison, comparison
             answer, support = grid_answer(grid, deciding, planned)
@@ -259,6 +267,9 @@ def _build(data: RunData) -> ReportView:
         support = list(carried)
     where = describe_time(waterfalls, names)
     failed = sum(each.failed for each in summary.candidates.values())
+    early = sum(map(cut_ins_of, summary.candidates.values()))
+    if early:
+        support.insert(0, f"Cut in on {count(early)} of {plural(planned, 'caller')}.")
     if where:
         support.append(where)
     if failed:

@@ -39,6 +39,7 @@ _RATE_TITLES = {"failures": "Failed trials"}
 
 # Of each of ``EVENTS``: what is said of the side to which it happens more often.
 _MORE = {
+    "cut_ins": "cuts in on more callers",
     "missed_interruptions": "misses more interruptions",
     "false_interruptions": "is stopped by more that is no interruption",
     "interruption_fallbacks": "falls back to voice activity more often",
@@ -290,6 +291,8 @@ def headline_answer(
     order: Sequence[tuple[str, Statistic]],
     emulated: Mapping[str, frozenset[str]],
     metric: str,
+    *,
+    cut_ins: int = 0,
 ) -> tuple[str, list[str]]:
     """Return the finding in one sentence, and sentences that carry it.
 
@@ -298,6 +301,7 @@ def headline_answer(
         order: candidates with the p50 of ``metric``, the fastest first.
         emulated: for each candidate the metrics that are EMULATED.
         metric: what decides: the response, or what the driver measures in its place.
+        cut_ins: how many trials cut in, where there is one candidate; they rank with the failures.
     """
     title = METRICS[metric].title
     unit = Unit(METRICS[metric].unit)
@@ -311,7 +315,8 @@ def headline_answer(
             around = interval(value.low, value.high, unit, value.point)
             said = f"{title} of {name} is {by} in the median turn."
             carried = f"{percent(value.confidence, 0)} interval {around}; n = {value.n}"
-            return said, [f"{carried}, {value.failures} failed."]
+            early = f", {cut_ins} cut in" if cut_ins else ""
+            return said, [f"{carried}, {value.failures - cut_ins} failed{early}."]
         if isinstance(value, TimedOut):
             return f"Half of the trials of {name} failed or timed out.", []
         return f"Too few trials to say how fast {name} is.", [f"{value.reason}."]

@@ -7,16 +7,23 @@ does everywhere.
 from collections.abc import Sequence
 
 from harness.analysis.statistics.estimate import Estimate, Unsupported, estimate_rate
+from harness.analysis.summary.figures import CandidateSummary
 from harness.analysis.summary.samples import Row, cluster_of
 from harness.analysis.turn.definitions import EVENTS
 from harness.analysis.turn.measurement import Measurement
 
-__all__ = ["event_of", "event_rate", "is_event"]
+__all__ = ["cut_ins_of", "event_of", "event_rate", "is_event"]
 
 
 def is_event(metric_id: str) -> bool:
     """Tell whether a metric is a rate of trials in which something happened."""
     return metric_id in EVENTS
+
+
+def cut_ins_of(candidate: CandidateSummary) -> int:
+    """Return how many of a candidate's trials cut in."""
+    rate = candidate.events.get("cut_ins")
+    return round(rate.point * rate.n) if isinstance(rate, Estimate) else 0
 
 
 def event_of(metric_id: str, row: Row) -> bool | None:

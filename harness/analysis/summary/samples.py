@@ -117,6 +117,11 @@ def _of_failed(trial: FailedTrial, metric_id: str, utterance: Utterance) -> Meas
     reason = f"failed: {failure.stage.value} {failure.kind.value}"
     if metric_id in OVER_THE_REPLY and trial.key.expects not in OVER_THE_REPLY[metric_id]:
         return Missing(reason="no such speech was to be said over the reply")
+    if metric_id == "cut_ins":
+        # A failure is counted as what it is.
+        return Measurement(value=0.0)
+    if metric_id == "greeting":
+        return Missing(reason=reason)
     if metric_id == "tts_wer":
         # Intelligibility is asked of replies; a reply that did not come is a failure elsewhere.
         return Missing(reason=reason)

@@ -66,9 +66,39 @@ _TABLE = (
         stage=None,
         drivers=_SESSION,
         definition="from the last audible sample of the user's speech, as the dataset gives it, "
-        "to the playout of the reply's first audible sample",
-        leaves_out="WebRTC, jitter buffers and telephony; negative when the agent answers early",
+        "to the playout of the reply's first audible sample; a reply that becomes audible inside "
+        "the user's speech, by more than the tolerance of its bounds, is a cut-in and ranks behind "
+        "every answer",
+        leaves_out="WebRTC, jitter buffers and telephony; what the agent says before the user has "
+        "spoken",
         headline=True,
+    ),
+    Metric(
+        id="cut_ins",
+        title="Cuts in",
+        unit="rate",
+        better="lower",
+        start=None,
+        end=None,
+        stage=None,
+        drivers=_SESSION,
+        definition="share of trials in which the agent became audible inside the user's speech, by "
+        "more than the tolerance of its bounds; a failed trial is none",
+        leaves_out="what it said, and whether it stopped again",
+    ),
+    Metric(
+        id="greeting",
+        title="Greeting",
+        unit="ms",
+        better="lower",
+        start=Mark.SESSION_START,
+        end=Mark.GREETING_AUDIBLE,
+        stage=None,
+        drivers=_SESSION,
+        definition="from the start of the agent's session to the first audible sample of what it "
+        "says before the user has spoken",
+        leaves_out="the way to the session: dialling, joining a room, the worker's own start; "
+        "agents that wait for the user",
     ),
     Metric(
         id="stt_first_transcript",
@@ -423,7 +453,7 @@ _TABLE = (
     ),
 )
 
-EVENTS = ("missed_interruptions", "false_interruptions", "interruption_fallbacks")
+EVENTS = ("cut_ins", "missed_interruptions", "false_interruptions", "interruption_fallbacks")
 """Metrics that are 1 for a trial in which something happened and 0 for one in which it did not: a
 candidate has one rate, and no percentile gates."""
 

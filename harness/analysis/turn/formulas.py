@@ -11,6 +11,7 @@ import jiwer
 
 from harness.analysis.turn.definitions import OVER_THE_REPLY
 from harness.analysis.turn.measurement import MILLISECOND, SECOND, Measurement, Missing
+from harness.analysis.turn.outcome import cut_in_failure, cut_in_ms
 from harness.analysis.turn.reading import (
     View,
     finals_only,
@@ -37,6 +38,10 @@ AFTER_RETRY = "after a retry"
 FELL_BACK = "fell back to voice activity"
 
 
+CUT_IN = "cut in"
+"""Why a turn has no response whose reply began inside the caller's speech."""
+
+
 BY_VOICE = "voice activity decided, the detector was not asked"
 
 
@@ -58,6 +63,19 @@ def _sum_of_spans(view: View, *pairs: tuple[Mark, Mark]) -> Measurement | Missin
                 return Missing(reason=f"no {mark.value}")
         total += marks[end] - marks[start]
     return Measurement(value=total / MILLISECOND)
+
+
+def _response(view: View) -> Measurement | Missing:
+    early = cut_in_ms(view.marks, view.utterance)
+    if early is not None:
+        return Missing(reason=CUT_IN, failure=cut_in_failure(early))
+    return span(view, Mark.SPEECH_END, Mark.FIRST_AUDIBLE)
+
+
+def _cut_in(view: View) -> Measurement | Missing:
+    if Mark.SPEECH_END not in view.marks:
+        return Missing(reason=f"no {Mark.SPEECH_END.value}")
+    return Measurement(value=float(cut_in_ms(view.marks, view.utterance) is not None))
 
 
 def _first_transcript(view: View) -> Measurement | Missing:
@@ -347,6 +365,8 @@ def _fell_back(view: View) -> Measurement | Missing:
 
 FORMULAS: Mapping[str, Callable[[View], Measurement | Missing]] = MappingProxyType(
     {
+        "response": _response,
+        "cut_ins": _cut_in,
         "stt_first_transcript": _first_transcript,
         "llm_ttft": _ttft,
         "llm_tokens_per_second": _tokens_per_second,

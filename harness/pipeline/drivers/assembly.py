@@ -13,7 +13,12 @@ from harness.domain.request import Idle, Request, Transcript, TranscriptKind, Wa
 from harness.domain.suite import SessionOptions, TurnDetection
 from harness.domain.timeline import Mark, Stage
 from harness.domain.trial import Turn
-from harness.pipeline.drivers.overlap import drop_what_followed, overlap_marks, overlap_of
+from harness.pipeline.drivers.overlap import (
+    drop_what_followed,
+    drop_what_preceded,
+    overlap_marks,
+    overlap_of,
+)
 from harness.pipeline.line.sink import PlayoutClock
 from harness.pipeline.recording.recording import Recorder, Stamp
 from harness.pipeline.transport.calls import CallReader, Marks
@@ -178,9 +183,16 @@ def assemble(
     """
     work = CallReader(recorder, redact, idle, 0 if sink is None else sink.rate)
     drop_what_followed(recorder)
+    drop_what_preceded(recorder, schedule.speech_start_ns)
     join_transcripts(recorder)
     join_uploads(recorder)
     marks = Marks()
+    greeted = recorder.greeting_audible_ns
+    if greeted is None and sink is not None:
+        greeted = sink.greeted_ns
+    if greeted is not None and recorder.session_started is not None:
+        marks.at[Mark.SESSION_START] = recorder.session_started.ns
+        marks.at[Mark.GREETING_AUDIBLE] = greeted
     if schedule.speech_start_ns is not None and schedule.speech_end_ns is not None:
         marks.at[Mark.SPEECH_START] = schedule.speech_start_ns
         marks.at[Mark.SPEECH_END] = schedule.speech_end_ns

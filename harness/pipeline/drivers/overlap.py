@@ -13,9 +13,9 @@ from harness.domain.timeline import Mark
 from harness.pipeline.drivers.interruption import judge_requests
 from harness.pipeline.line.sink import PlayoutClock
 from harness.pipeline.line.source import PIPELINE_RATE, PacedInput
-from harness.pipeline.recording.recording import Overlapped, Recorder, Stamp
+from harness.pipeline.recording.recording import Call, Overlapped, Recorder, Stamp
 
-__all__ = ["drop_what_followed", "overlap_marks", "overlap_of", "speak_over"]
+__all__ = ["drop_what_followed", "drop_what_preceded", "overlap_marks", "overlap_of", "speak_over"]
 
 _NS = 1_000_000_000
 
@@ -49,6 +49,23 @@ def drop_what_followed(recorder: Recorder) -> None:
         return
     recorder.calls = [each for each in recorder.calls if each.opened.ns <= last]
     recorder.problems = [each for each in recorder.problems if each.at_ns <= last]
+
+
+def drop_what_preceded(recorder: Recorder, speech_start_ns: int | None) -> None:
+    """Forget what the agent began before the caller spoke: that is its greeting, and no answer.
+
+    Args:
+        recorder: the trial's.
+        speech_start_ns: the caller's first sample; None where nobody speaks.
+    """
+    if speech_start_ns is None:
+        return
+
+    def belongs(call: Call) -> bool:
+        begun = call.opened if call.node is None else call.node.opened
+        return begun.ns >= speech_start_ns
+
+    recorder.calls = [each for each in recorder.calls if belongs(each)]
 
 
 def overlap_of(recorder: Recorder, redact: Callable[[str], str]) -> Overlap | None:

@@ -71,6 +71,11 @@ class Performance:
         return self.origin_ns + len(self.utterance.pcm) // 2 * _NS // PIPELINE_RATE
 
     @property
+    def speech_start_due_ns(self) -> int:
+        """When the first speech sample is due; the recording's first where none is known."""
+        return self.origin_ns + (self.utterance.speech_start_ns or 0)
+
+    @property
     def speech_end_due_ns(self) -> int:
         """When the last speech sample is due; the recording's last where none is known."""
         end = self.utterance.speech_end_ns

@@ -21,6 +21,7 @@ from harness.pipeline.drivers.blame import DROPPED
 from harness.pipeline.drivers.clients import Clients
 from harness.pipeline.drivers.closing import close_within
 from harness.pipeline.drivers.conversation import Conversation
+from harness.pipeline.drivers.greeting import hear_greeting
 from harness.pipeline.drivers.interruption import Detector, probe_interruption
 from harness.pipeline.drivers.own_agent import make_own
 from harness.pipeline.drivers.performance import Performance
@@ -28,7 +29,7 @@ from harness.pipeline.drivers.performer import Base
 from harness.pipeline.drivers.suite_session import suite_session
 from harness.pipeline.probes.activity import probe_activity
 from harness.pipeline.probes.nodes import probe_agent
-from harness.pipeline.recording.recording import Recorder
+from harness.pipeline.recording.recording import Recorder, stamp
 from harness.pipeline.transport.addresses import GatewayFinder, watch_connections
 from harness.pipeline.transport.purposes import tell_purposes
 from harness.pipeline.transport.transforms import known_transforms
@@ -94,12 +95,22 @@ class SessionPerformer(Base):
             session.input.audio = source
             session.output.audio = sink
             probe_agent(agent, recorder)
+            recorder.session_started = stamp()
             async with asyncio.timeout(self._suite.timeouts.connect_s):
                 with owned_by(Owner.AGENT):
                     await session.start(agent)
             probe_activity(agent, recorder)
             probe_interruption(agent, recorder, asked=asked)
+            if performance.candidate.agent is not None:
+                timeouts = self._suite.timeouts
+                with owned_by(Owner.AGENT):
+                    failure = await hear_greeting(
+                        session, sink, recorder, timeouts.reply_s + timeouts.playout_s
+                    )
+                if failure is not None:
+                    return failure
             performance.origin_ns = source.begin()
+            sink.listens_from_ns = performance.speech_start_due_ns
             books = accounts()
             spent_ns = 0 if books is None else books.spent_ns(Owner.AGENT)
             failure = await Conversation(performance, session, self._suite).ended()

@@ -61,6 +61,9 @@ class PlayoutClock(io.AudioOutput):
         self._left = False
         self._audible_ns: int | None = None
         self._searched = 0
+        self.listens_from_ns = 0
+        """What began to be played before is no reply, however long it goes on."""
+        self.earlier_audible_ns: int | None = None
         self._segments: list[list[int]] = []
         self._total = 0
         self._head_ns = 0
@@ -81,12 +84,17 @@ class PlayoutClock(io.AudioOutput):
         first_of_capture = not self._open
         if first_of_capture:
             self._open = True
+            if not self._is_reply():
+                audible = self._sounds_at()
+                self.forget()
+                self.earlier_audible_ns = audible
             self._capture_start = self._total
             self.finished.clear()
         samples = frame.samples_per_channel
         if at.ns >= self._head_ns or not self._segments:
-            self._segments.append([at.ns, self._total, 0])
-            self._head_ns = at.ns
+            start = at.ns if self._segments else max(at.ns, self._head_ns)
+            self._segments.append([start, self._total, 0])
+            self._head_ns = start
         self._segments[-1][2] += samples
         self._total += samples
         start, _, played = self._segments[-1]
@@ -151,14 +159,41 @@ class PlayoutClock(io.AudioOutput):
         self._open = False
         self._report(self._total - self._capture_start, interrupted=True)
 
+    def forget(self) -> None:
+        """Begin anew: what has been heard so far was no reply."""
+        self.arrivals.clear()
+        self.chunks.clear()
+        self._segments.clear()
+        self._total = self._capture_start = self._searched = 0
+        self._audible_ns = None
+        self.interrupted = False
+        self.stopped = None
+        self.finished.clear()
+
+    @property
+    def playing(self) -> bool:
+        """Whether something is being played, or has begun to come."""
+        return self._open or time.perf_counter_ns() < self._head_ns
+
+    @property
+    def greeted_ns(self) -> int | None:
+        """When something became audible that began before a reply could, None where nothing did."""
+        return self._sounds_at() if not self._is_reply() else self.earlier_audible_ns
+
+    def _is_reply(self) -> bool:
+        return not self._segments or self._segments[0][0] >= self.listens_from_ns
+
     @property
     def started_ns(self) -> int | None:
         """When the first sample was played."""
-        return self._segments[0][0] if self._segments else None
+        return self._segments[0][0] if self._segments and self._is_reply() else None
 
     @property
     def audible_ns(self) -> int | None:
         """When the first audible sample is played, as far as is known; None before it came."""
+        return self._sounds_at() if self._is_reply() else None
+
+    def _sounds_at(self) -> int | None:
         if self._audible_ns is None and self.rate and self._total != self._searched:
             self._searched = self._total
             # Whole windows alone, so that what is found now is what the whole reply has.
@@ -184,7 +219,7 @@ class PlayoutClock(io.AudioOutput):
 
     def reply(self) -> Reply | None:
         """Return the reply as it was played, or None if nothing was."""
-        if not self._segments or self._total == 0:
+        if not self._segments or self._total == 0 or not self._is_reply():
             return None
         pcm = self.pcm()
         return Reply(

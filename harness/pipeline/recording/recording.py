@@ -212,6 +212,8 @@ class Recorder:
         waits: known waits of the turn.
         problems: errors in order.
         reported: LiveKit's own numbers.
+        session_started: when the agent's session was started.
+        greeting_audible_ns: when what it said before the caller had spoken became audible.
         speech_sent: when the frame with the last speech sample was handed to the STT's transport.
         stt_facts: what the STT said of itself.
         text_transforms: livekit's filters between the LLM and the TTS, by name; None where there
@@ -250,6 +252,8 @@ class Recorder:
         self.waits: list[Wait] = []
         self.problems: list[Problem] = []
         self.reported: dict[str, float] = {}
+        self.session_started: Stamp | None = None
+        self.greeting_audible_ns: int | None = None
         self.speech_sent: Stamp | None = None
         self.stt_facts: dict[str, Any] = {}
         self.text_transforms: tuple[str, ...] | None = None
@@ -279,6 +283,26 @@ class Recorder:
         node = Node(stage=stage, index=len(self.nodes), opened=stamp())
         self.nodes.append(node)
         return node
+
+    def forget_greeting(self) -> None:
+        """Drop what was recorded of the agent's own doing before the caller's line is opened."""
+        for seen in (
+            self.transcripts,
+            self.calls,
+            self.nodes,
+            self.commits,
+            self.vad_ends,
+            self.speech_ends,
+            self.detector_ends,
+            self.speech_anchors,
+            self.eot,
+            self.waits,
+            self.tool_runs,
+            self.interruptions,
+            self.retries,
+        ):
+            seen.clear()
+        self.reported.clear()
 
     def understood(self) -> bool:
         """Whether a final transcript with a text has come."""

@@ -331,7 +331,7 @@ class TestRuns:
         found = compare_runs(run, old).pairs[0]
         assert {each.metric for each in found.metrics} >= {"response", "tts_first_byte"}
         assert "llm_ttft" not in {each.metric for each in found.metrics}
-        assert [each.rate for each in found.rates] == ["failures"]
+        assert [each.rate for each in found.rates] == ["failures", "cut_ins"]
         assert found.correct is None
         assert any("llm_ttft: its definition changed" in each for each in found.refused)
         assert any("normaliser 2" in each for each in found.refused)

@@ -139,7 +139,7 @@ class TestSummary:
         assert "tts_wer" not in summary.candidates["a"].metrics
         assert all("tts_wer" not in each.objectives for each in contenders(summary))
         rates = compare_within(measured(make_run())).pairs[0].rates
-        assert [each.rate for each in rates] == ["wer", "failures"]
+        assert [each.rate for each in rates] == ["wer", "failures", "cut_ins"]
 
 
 class TestComparison:

@@ -103,7 +103,7 @@ class TestEstimates:
             assert getattr(found.metrics["llm_ttft"], view).n == 40
 
     def test_negative_responses_are_counted(self) -> None:
-        """Negative values stay and are counted."""
+        """Negative values stay and are counted; a reply inside the speech is none, but a cut-in."""
         trials = tuple(
             replace(
                 trial,
@@ -122,7 +122,12 @@ class TestEstimates:
             for trial in alone(3)
             if isinstance(trial, Trial)
         )
-        assert of_a(trials).metrics["response"].negative == 3
+        found = of_a(trials)
+        assert found.metrics["stt_final"].negative == 3
+        assert found.metrics["response"].negative == 0
+        cut_ins = found.events["cut_ins"]
+        assert isinstance(cut_ins, Estimate)
+        assert (cut_ins.point, cut_ins.n) == (1.0, 3)
 
 
 class TestFailures:
