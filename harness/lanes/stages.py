@@ -36,6 +36,7 @@ from harness.lanes.manifest import Gateway
 from harness.lanes.parts import performer_for, performing
 from harness.loops.accounting import AccountedLoop, Owner, context_of
 from harness.loops.errors import VirtualClockError
+from harness.loops.interrupting import interrupting
 from harness.loops.virtual import VirtualLoop
 from harness.pipeline.transport.names import begin_names
 from harness.runner.ledger import trial_deadline_s
@@ -183,7 +184,8 @@ class VirtualStage:
         loop = VirtualLoop(start_ns=start_ns)
         asyncio.set_event_loop(loop)
         try:
-            return loop.run_until_complete(work()), loop
+            with interrupting(loop):
+                return loop.run_until_complete(work()), loop
         finally:
             _end(loop)
             asyncio.set_event_loop(None)
@@ -280,8 +282,10 @@ class VirtualStage:
             return _given_up(
                 key, suite.driver.value, begun, begun, FailureKind.INTERNAL, str(error)
             )
+        message = loop.blocked
         if loop.uncounted is not None:
             message = f"the thread {loop.uncounted} is not counted by the virtual clock"
+        if message is not None:
             return _given_up(
                 key, suite.driver.value, begun, loop.now_ns(), FailureKind.INTERNAL, message
             )

@@ -11,6 +11,7 @@ import threading
 import time
 from asyncio import events
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import Context, ContextVar, copy_context
 from enum import StrEnum
@@ -182,6 +183,8 @@ class AccountedLoop(asyncio.SelectorEventLoop):
         self, executor: Any, func: Callable[..., Any], *args: Any
     ) -> Any:
         """Run a function in a thread, at the expense of whoever asks."""
+        if isinstance(executor, ProcessPoolExecutor):
+            return super().run_in_executor(executor, func, *args)
         charged = _Charged(self.accounts, OWNER.get(), func)
         return super().run_in_executor(executor, charged, *args)
 

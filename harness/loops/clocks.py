@@ -35,6 +35,8 @@ def install() -> None:
     setattr(time, "sleep", _sleep(time.sleep))  # noqa: B010
     for name in ("gmtime", "localtime", "ctime"):
         setattr(time, name, _of_seconds(getattr(time, name)))
+    setattr(time, "asctime", _of_struct(time.asctime))  # noqa: B010
+    setattr(time, "strftime", _formatted(time.strftime))  # noqa: B010
     # Names that the standard library's own modules took before.
     queue.time = time.monotonic  # type: ignore[attr-defined]
     threading._time = time.monotonic  # type: ignore[attr-defined]  # noqa: SLF001
@@ -61,6 +63,20 @@ def _seconds(offset: int, real: Callable[[], float]) -> Callable[[], float]:
 def _of_seconds(real: Callable[..., Any]) -> Callable[..., Any]:
     def convert(seconds: float | None = None, /) -> Any:
         return real(time.time() if seconds is None else seconds)  # noqa: TID251  (the patched one)
+
+    return convert
+
+
+def _of_struct(real: Callable[[Any], str]) -> Callable[..., str]:
+    def convert(moment: Any = None, /) -> str:
+        return real(time.localtime() if moment is None else moment)
+
+    return convert
+
+
+def _formatted(real: Callable[[str, Any], str]) -> Callable[..., str]:
+    def convert(form: str, moment: Any = None, /) -> str:
+        return real(form, time.localtime() if moment is None else moment)
 
     return convert
 
@@ -102,13 +118,20 @@ def _sleep_in_thread(loop: VirtualLoop, worker: Worker, seconds: float) -> None:
 
 
 class _Kind(type):
-    """Lets the real class's instances pass for instances of the class that reads the loop."""
+    """Lets the real class's instances pass for instances of the class that reads the loop.
+
+    Classes that others derive from it are asked as any class is.
+    """
 
     def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, cls.__mro__[1])
+        if cls in {_Datetime, _Date}:
+            return isinstance(instance, cls.__mro__[1])
+        return super().__instancecheck__(instance)
 
     def __subclasscheck__(cls, other: type) -> bool:
-        return issubclass(other, cls.__mro__[1])
+        if cls in {_Datetime, _Date}:
+            return issubclass(other, cls.__mro__[1])
+        return super().__subclasscheck__(other)
 
 
 _real_datetime = dt.datetime
@@ -143,3 +166,5 @@ class _Date(_real_date, metaclass=_Kind):
 
 _Datetime.__name__ = _Datetime.__qualname__ = "datetime"
 _Date.__name__ = _Date.__qualname__ = "date"
+# Where whoever pickles an instance looks for its class.
+_Datetime.__module__ = _Date.__module__ = "datetime"

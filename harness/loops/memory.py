@@ -7,7 +7,7 @@ arrives as a reset, an end as an end.
 """
 
 import asyncio
-import contextlib
+import errno
 import os
 import socket
 from collections import deque
@@ -36,26 +36,28 @@ class _Socket:
     def __init__(self, address: tuple[str, int], peer: tuple[str, int]) -> None:
         self._address = address
         self._peer = peer
-        self._event = -1
+        self._ends: tuple[socket.socket, socket.socket] | None = None
         self._gone = False
 
     def fileno(self) -> int:
         """Return a descriptor that is readable once the other side has gone."""
-        if self._event < 0:
-            self._event = os.eventfd(1 if self._gone else 0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        return self._event
+        if self._ends is None:
+            self._ends = socket.socketpair()
+            if self._gone:
+                self._ends[1].close()
+        return self._ends[0].fileno()
 
     def gone(self) -> None:
         """Become readable."""
         self._gone = True
-        if self._event >= 0:
-            os.eventfd_write(self._event, 1)
+        if self._ends is not None:
+            self._ends[1].close()
 
     def close(self) -> None:
         """Release the descriptor."""
-        if self._event >= 0:
-            os.close(self._event)
-            self._event = -1
+        if self._ends is not None:
+            for each in self._ends:
+                each.close()
 
     def __del__(self) -> None:
         self.close()
@@ -100,6 +102,7 @@ class MemoryTransport(asyncio.Transport):
         self._reading = True
         self._ending = False
         self._eof_seen = False
+        self._ended = False
         self._closing = False
         self._lost = False
         self._high, self._low = _HIGH_WATER, _HIGH_WATER // 4
@@ -133,7 +136,12 @@ class MemoryTransport(asyncio.Transport):
         while self._arrived and self._reading and not self._lost and not self._closing:
             data = self._arrived.popleft()
             self._arrived_bytes -= len(data)
-            self._hand(data)
+            try:
+                self._hand(data)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # noqa: BLE001  (as asyncio does)
+                self._fail(error)
         self._other._drained()  # noqa: SLF001  (the other end of the same connection)
         if self._ending and not self._arrived and self._reading and not self._eof_seen:
             self._eof_seen = True
@@ -142,12 +150,26 @@ class MemoryTransport(asyncio.Transport):
             if not self._protocol.eof_received():
                 self.close()
 
+    def _fail(self, error: BaseException) -> None:
+        """Close for an error of the protocol's own, and say so."""
+        self._loop.call_exception_handler(
+            {
+                "message": "a protocol failed to take what arrived",
+                "exception": error,
+                "transport": self,
+                "protocol": self._protocol,
+            }
+        )
+        self._break(error)
+
     def _hand(self, data: bytes) -> None:
         protocol = self._protocol
         if isinstance(protocol, asyncio.BufferedProtocol):
             view = memoryview(data)
             while view:
                 buffer = memoryview(protocol.get_buffer(len(view)))
+                if not buffer:
+                    raise RuntimeError("get_buffer() returned an empty buffer")
                 size = min(len(buffer), len(view))
                 buffer[:size] = view[:size]
                 protocol.buffer_updated(size)
@@ -172,8 +194,14 @@ class MemoryTransport(asyncio.Transport):
     # Writing
 
     def write(self, data: Any) -> None:
-        """Send bytes to the other end."""
+        """Send bytes to the other end; one that has closed answers with a reset."""
+        if self._ended:
+            raise RuntimeError("Cannot call write() after write_eof()")
         if self._closing or self._lost or not data:
+            return
+        if self._other.is_closing():
+            # After the end that it has sent, which closes most protocols.
+            self._soon(self._lose, _reset())
             return
         self._other._take(bytes(data))  # noqa: SLF001
         if self.get_write_buffer_size() > self._high and not self._writer_paused:
@@ -206,7 +234,8 @@ class MemoryTransport(asyncio.Transport):
 
     def write_eof(self) -> None:
         """Tell the other end that nothing more comes."""
-        if not self._lost and not self._closing:
+        if not self._lost and not self._closing and not self._ended:
+            self._ended = True
             self._other._end()  # noqa: SLF001
 
     def _end(self) -> None:
@@ -230,27 +259,33 @@ class MemoryTransport(asyncio.Transport):
 
     def abort(self) -> None:
         """Close at once; the other end sees a reset."""
+        self._break(None)
+
+    def _break(self, error: BaseException | None) -> None:
         if self._lost:
             return
         self._closing = True
-        self._lose(None)
-        other = self._other
-        if not other._lost:  # noqa: SLF001
-            other._arrived.clear()  # noqa: SLF001
-            other._arrived_bytes = 0  # noqa: SLF001
-            other._sock.gone()  # noqa: SLF001
-            other._lose(ConnectionResetError(104, "Connection reset by peer"))  # noqa: SLF001
+        self._lose(error)
+        self._other._broken()  # noqa: SLF001
 
-    def _lose(self, error: Exception | None) -> None:
+    def _broken(self) -> None:
+        if not self._lost:
+            self._arrived.clear()
+            self._arrived_bytes = 0
+            self._sock.gone()
+            self._lose(_reset())
+
+    def _lose(self, error: BaseException | None) -> None:
         if self._lost:
             return
         self._lost = True
         self._soon(self._gone, error)
 
-    def _gone(self, error: Exception | None) -> None:
-        with contextlib.suppress(AttributeError):
+    def _gone(self, error: BaseException | None) -> None:
+        try:
             self._protocol.connection_lost(error)
-        self._sock.close()
+        finally:
+            self._sock.close()
 
     def set_protocol(self, protocol: Any) -> None:
         """Hand what arrives to another protocol."""
@@ -259,6 +294,10 @@ class MemoryTransport(asyncio.Transport):
     def get_protocol(self) -> Any:
         """Return who gets what arrives."""
         return self._protocol
+
+
+def _reset() -> ConnectionResetError:
+    return ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
 
 
 class Switchboard:

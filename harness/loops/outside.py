@@ -8,6 +8,7 @@ waits for more data, a thread that sleeps on the virtual clock); then the clock 
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 __all__ = ["Counted", "Outside", "Token", "Worker", "count_submitted", "counted"]
@@ -126,9 +127,12 @@ def count_submitted(
         named: its named arguments.
     """
     name = getattr(function, "__qualname__", None) or repr(function)
-    token = Token(loop.outside, f"the thread of {name}")
+    token = Token(loop.outside, f"the work of {name}")
+    pool = getattr(submit, "__self__", None)
+    # What goes to another process goes as it is.
+    sent = function if isinstance(pool, ProcessPoolExecutor) else Counted(loop, token, function)
     try:
-        future = submit(Counted(loop, token, function), *args, **named)
+        future = submit(sent, *args, **named)
     except BaseException:
         token.end()
         raise

@@ -13,13 +13,16 @@ Rules:
 
 import asyncio
 import selectors
+import socket
 import sys
 import threading
 import time
 from asyncio import _get_running_loop, transports
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import Context
+from functools import partial
+from ipaddress import ip_address
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -28,10 +31,11 @@ from harness.loops.errors import DeadlockError, EndlessError, out_of_reach
 from harness.loops.memory import Switchboard
 from harness.loops.outside import Outside, Token, count_submitted, counted
 
-__all__ = ["VirtualLoop", "running_virtual_loop"]
+__all__ = ["NANOSECONDS", "VirtualLoop", "real_ns", "running_virtual_loop"]
 
 NANOSECONDS = 1_000_000_000
-_real_ns = time.perf_counter_ns
+real_ns = time.perf_counter_ns
+"""The machine's own clock, kept before anything stands in for it."""
 _LOOKS = 4096
 """Iterations of the loop between two looks at the real clock."""
 
@@ -65,12 +69,13 @@ class _Selector(selectors.BaseSelector):
         guests = len(self._real.get_map()) > 1
         if timeout is not None and timeout <= 0:
             return self._real.select(0) if guests or loop.outside else []
-        begun = _real_ns()
+        begun = real_ns()
         while loop.outside:
+            loop.turns += 1
             ready = self._real.select(0.25)
             if ready or loop.has_ready:
                 return ready
-            if _real_ns() - begun > loop.patience_ns:
+            if real_ns() - begun > loop.patience_ns:
                 raise EndlessError(
                     f"the virtual clock stood for {loop.patience_ns / NANOSECONDS:.0f} s to wait "
                     f"for {', '.join(loop.outside.names()[:3])}"
@@ -106,6 +111,11 @@ class VirtualLoop(AccountedLoop):
     Args:
         start_ns: what the clock shows first.
         patience_s: how long, in real time, work outside and a single instant may take.
+
+    Attributes:
+        turns: how often it has looked round: it stands still while code blocks it.
+        uncounted: a thread that nobody counted and that has called; None while there was none.
+        blocked: where code had to be interrupted that blocked it; None where none did.
     """
 
     def __init__(self, *, start_ns: int = 0, patience_s: float = 60.0) -> None:
@@ -117,9 +127,10 @@ class VirtualLoop(AccountedLoop):
         self.uncounted: str | None = None
         self.idle: list[tuple[int, int]] = []
         self._default_executor: Any = None
-        self._looks = 0
+        self.turns = 0
+        self.blocked: str | None = None
         self._instant_ns = start_ns
-        self._instant_since_ns = _real_ns()
+        self._instant_since_ns = real_ns()
         selector = _Selector()
         super().__init__(selector)
         selector.loop = self
@@ -149,10 +160,10 @@ class VirtualLoop(AccountedLoop):
 
     def looked(self) -> None:
         """Notice an instant that does not end, once in a while."""
-        self._looks += 1
-        if self._looks % _LOOKS:
+        self.turns += 1
+        if self.turns % _LOOKS:
             return
-        now = _real_ns()
+        now = real_ns()
         if self._now_ns != self._instant_ns:
             self._instant_ns, self._instant_since_ns = self._now_ns, now
         elif now - self._instant_since_ns > self.patience_ns:
@@ -180,8 +191,13 @@ class VirtualLoop(AccountedLoop):
         *args: Any,
         context: Context | None = None,
     ) -> AccountedTimer:
-        """Arrange for a callback after a delay, counted in whole nanoseconds from now."""
-        due_ns = self._now_ns + round(delay * NANOSECONDS)
+        """Arrange for a callback after a delay, counted in whole nanoseconds from now.
+
+        A delay that is none of a nanosecond takes one: who waits again for what is left of a
+        deadline comes to an end.
+        """
+        wait_ns = round(delay * NANOSECONDS)
+        due_ns = self._now_ns + (max(1, wait_ns) if delay > 0 else wait_ns)
         return self.call_at(due_ns / NANOSECONDS, callback, *args, context=context)
 
     # What comes from outside
@@ -199,8 +215,11 @@ class VirtualLoop(AccountedLoop):
     def run_in_executor(  # type: ignore[override]
         self, executor: Any, func: Callable[..., Any], *args: Any
     ) -> Any:
-        """Run a function in a thread; the clock stands until its result has arrived here."""
+        """Run a function in a pool; the clock stands until its result has arrived here."""
         pool: Any = _Submitting(self, executor)
+        if isinstance(executor, ProcessPoolExecutor):
+            # What goes to another process goes as it is.
+            return asyncio.wrap_future(pool.submit(func, *args), loop=self)
         return super().run_in_executor(pool, func, *args)
 
     def submit(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:
@@ -235,11 +254,35 @@ class VirtualLoop(AccountedLoop):
             raise out_of_reach(host, port)
         self._dialled[sock] = (host, port)
 
+    async def getaddrinfo(self, host: Any, port: Any, **named: Any) -> Any:
+        """Look up an address that says itself where it is; names are the world's."""
+        name = host.decode() if isinstance(host, bytes) else host
+        if name is not None and name != "localhost":
+            try:
+                ip_address(name)
+            except ValueError:
+                raise out_of_reach(str(name), int(port or 0)) from None
+        return socket.getaddrinfo(host, port, **named)
+
+    async def create_datagram_endpoint(self, *_: Any, **named: Any) -> Any:
+        """Refuse: datagrams go to the world outside."""
+        host, port = (named.get("remote_addr") or named.get("local_addr") or ("datagrams", 0))[:2]
+        raise out_of_reach(host, port)
+
     async def subprocess_exec(self, protocol_factory: Any, *args: Any, **named: Any) -> Any:
         """Start a process; the clock stands until it has ended."""
-        token = Token(self.outside, f"the process {args[0] if args else ''!r}")
+        start = partial(super().subprocess_exec, protocol_factory, *args, **named)
+        return await self._counted_process(repr(args[0] if args else ""), start)
+
+    async def subprocess_shell(self, protocol_factory: Any, cmd: Any, **named: Any) -> Any:
+        """Start a shell; the clock stands until it has ended."""
+        start = partial(super().subprocess_shell, protocol_factory, cmd, **named)
+        return await self._counted_process(repr(cmd), start)
+
+    async def _counted_process(self, name: str, start: Callable[[], Any]) -> Any:
+        token = Token(self.outside, f"the process {name}")
         try:
-            transport, protocol = await super().subprocess_exec(protocol_factory, *args, **named)
+            transport, protocol = await start()
         except BaseException:
             token.end()
             raise

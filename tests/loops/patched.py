@@ -10,9 +10,13 @@ clocks.install()
 threads.install()
 
 import asyncio  # noqa: E402
+import copy  # noqa: E402
 import datetime as dt  # noqa: E402
 import json  # noqa: E402
+import os  # noqa: E402
+import pickle  # noqa: E402
 import queue  # noqa: E402
+import subprocess  # noqa: E402
 import sys  # noqa: E402
 import threading  # noqa: E402
 import time  # noqa: E402
@@ -20,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor  # noqa: E402
 from typing import Any  # noqa: E402
 
 from harness.loops.errors import VirtualClockError  # noqa: E402
+from harness.loops.interrupting import interrupting  # noqa: E402
 from harness.loops.virtual import VirtualLoop  # noqa: E402
 from harness.pacing import Pacer  # noqa: E402
 
@@ -185,15 +190,161 @@ async def hand_to_hand() -> Any:
     return [passed == list(range(1, 501)), watch.ns]
 
 
+class _Moment(dt.datetime):
+    """A class that somebody derived."""
+
+
+async def datetimes_are_themselves() -> Any:
+    """Format, pickle, copy and compare moments as code with any clock may."""
+    await asyncio.sleep(1.5)
+    now, moment = dt.datetime.now(dt.UTC), dt.datetime(2027, 1, 15, tzinfo=dt.UTC)  # noqa: TID251
+    return [
+        time.strftime("%s") == str(int(time.time())),  # noqa: TID251
+        time.asctime() == time.ctime(),
+        dt.datetime.today().date() == dt.date.today(),  # noqa: DTZ002, DTZ011
+        pickle.loads(pickle.dumps(moment)) == moment,
+        copy.deepcopy(moment) == moment < now,
+        isinstance(moment, _Moment),
+        isinstance(_Moment(2027, 1, 15), dt.datetime),
+        issubclass(_Moment, dt.date),
+        issubclass(dt.datetime, _Moment),
+    ]
+
+
+async def many_waiters() -> Any:
+    """Let threads take from one queue, many of them giving up now and again."""
+    loop = asyncio.get_running_loop()
+    items: queue.Queue[int] = queue.Queue()
+    taken: list[int] = []
+    late = 0
+    over = threading.Event()
+
+    def take() -> None:
+        nonlocal late
+        while not over.is_set():
+            try:
+                taken.append(items.get(timeout=0.003))
+            except queue.Empty:
+                late += 1
+
+    watch = _Watch()
+    taking = [loop.run_in_executor(None, take) for _ in range(4)]
+    for number in range(400):
+        items.put(number)
+        await asyncio.sleep(0.001 * (number % 7))
+    over.set()
+    await asyncio.gather(*taking)
+    pauses = sum(1_000_000 * (number % 7) for number in range(400))
+    return [sorted(taken) == list(range(400)), late > 100, pauses <= watch.ns <= pauses + 3_000_000]
+
+
+async def synchronised() -> Any:
+    """Use each thing that threads wait with, and look at the clock after each."""
+    watch = _Watch()
+    found: list[Any] = []
+
+    async def within(work: Any) -> None:
+        found.extend([await asyncio.to_thread(work), watch.ns])
+
+    def join() -> bool:
+        sleeper = threading.Thread(target=time.sleep, args=(0.2,))
+        sleeper.start()
+        sleeper.join(0.05)
+        alive = sleeper.is_alive()
+        sleeper.join()
+        return alive and not sleeper.is_alive()
+
+    def gather() -> list[int]:
+        with ThreadPoolExecutor(3) as pool:
+            return list(pool.map(_slept, (30, 10, 20)))
+
+    def refuse() -> bool:
+        return threading.Semaphore(0).acquire(timeout=0.1)
+
+    def meet() -> int:
+        barrier = threading.Barrier(2)
+
+        def come_late() -> None:
+            time.sleep(0.1)
+            barrier.wait()
+
+        other = threading.Thread(target=come_late)
+        other.start()
+        barrier.wait()
+        other.join()
+        return barrier.n_waiting
+
+    def expect() -> bool:
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(time.sleep, 0.2)
+            try:
+                future.result(timeout=0.1)
+            except TimeoutError:
+                return True
+            return False
+
+    def timer() -> bool:
+        rung = threading.Event()
+        threading.Timer(0.1, rung.set).start()
+        return rung.wait(5)
+
+    for work in (join, gather, refuse, meet, expect, timer):
+        await within(work)
+    return found
+
+
+def _slept(ms: int) -> int:
+    time.sleep(ms / 1e3)
+    return ms
+
+
+async def processes() -> Any:
+    """Run a shell and a program."""
+    watch = _Watch()
+    shell = await asyncio.create_subprocess_shell(
+        "sleep 0.02; echo done", stdout=asyncio.subprocess.PIPE
+    )
+    told, _ = await shell.communicate()
+    run = subprocess.run(["true"], check=False)  # noqa: ASYNC221  (what an agent may do)
+    return [told.decode(), shell.returncode, run.returncode, watch.ns]
+
+
+async def leftovers() -> Any:
+    """End while a thread still waits for what does not come."""
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    await asyncio.sleep(0.1)
+    return True
+
+
+async def hooked() -> Any:
+    """Block the loop for a thread that could only wake with the loop's help."""
+    watch = _Watch()
+    sleeper = threading.Thread(target=time.sleep, args=(0.5,))
+    sleeper.start()
+    sleeper.join()
+    return watch.ns
+
+
+async def spinning() -> Any:
+    """Never come back to the loop."""
+    while True:
+        pass
+
+
 def main() -> None:
     """Run a coroutine of this module on a virtual loop and print what it returns."""
-    loop = VirtualLoop(start_ns=2**20 * _NS, patience_s=20)
+    patience_s = float(sys.argv[2]) if len(sys.argv) > 2 else 20
+    loop = VirtualLoop(start_ns=2**20 * _NS, patience_s=patience_s)
     asyncio.set_event_loop(loop)
     try:
-        found = loop.run_until_complete(globals()[sys.argv[1]]())
+        with interrupting(loop):
+            found = loop.run_until_complete(globals()[sys.argv[1]]())
     except VirtualClockError as error:
         found = [type(error).__name__, str(error)]
-    print(json.dumps({"found": found, "uncounted": loop.uncounted}))  # noqa: T201
+    told = {"found": found, "uncounted": loop.uncounted, "blocked": loop.blocked}
+    print(json.dumps(told), flush=True)  # noqa: T201
+    # As a lane ends: threads that are left behind keep nobody waiting.
+    os._exit(0)
 
 
 if __name__ == "__main__":
