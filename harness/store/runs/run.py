@@ -205,7 +205,7 @@ def open_run(path: str | Path) -> Run:
     if not unbroken(data):
         raise ConfigurationError(
             f"{plan}: damaged: its checksum differs, so nothing in it can be trusted; "
-            "take the file from a copy of the run"
+            'take the file from a copy of the run, or remove its "crc" where the change is your own'
         )
     return Run(folder, decode_plan(text, source=plan))
 
