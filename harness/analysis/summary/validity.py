@@ -68,6 +68,7 @@ _GRAVITY = (
     "drift",
     "wer",
     "too_few",
+    "unread",
     "retries",
     "caches",
     "cold",
@@ -236,6 +237,13 @@ def _of_candidate(
             "retries",
             f"{name}: {retried} replies came from a repeated request",
             "set max_retries = 0 when measuring",
+        )
+    unread = sum(any("unread" in each.facts for each in trial.turns[0].requests) for trial in good)
+    if unread:
+        add(
+            "unread",
+            f"{name}: {unread} replies were heard of which the evidence could not be read whole",
+            "their latencies stand; what was read at the socket (tokens, usage) may lack parts",
         )
     if not virtual:
         # Trials on a virtual clock know nothing of each other.

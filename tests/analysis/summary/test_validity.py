@@ -333,3 +333,14 @@ class TestCautions:
         )
         found = cautions([make_trial(order=n, repeat=n) for n in range(72)], {"u1": silence})
         assert found == ()
+
+
+def test_evidence_that_could_not_be_read_is_a_caution() -> None:
+    """A reply that was heard counts, and what is lacking of its evidence is said."""
+    trial = make_trial()
+    (turn,) = trial.turns
+    first, *others = turn.requests
+    unread = replace(first, facts={**first.facts, "unread": 2})
+    heard = replace(trial, turns=(replace(turn, requests=(unread, *others)),))
+    assert "unread" in codes(cautions([heard], UTTERANCES))
+    assert "unread" not in codes(cautions([trial], UTTERANCES))

@@ -220,7 +220,11 @@ class RestClient:
         if self._session is None or self._session.closed or self._loop is not loop:
             connector = aiohttp.TCPConnector(ssl=self._tls if self._tls is not None else True)
             self._session = aiohttp.ClientSession(
-                connector=connector, timeout=aiohttp.ClientTimeout(total=None), trust_env=False
+                connector=connector,
+                timeout=aiohttp.ClientTimeout(total=None),
+                trust_env=False,
+                # Compression would delay the answer's first bytes.
+                headers={"Accept-Encoding": "identity"},
             )
             self._loop = loop
         return self._session
