@@ -219,7 +219,7 @@ class Budget:
         candidate: the candidate it binds; None binds each.
         reference: for a relative budget: the candidate measured beside it, or None for the stored
             baseline.
-        mde: the smallest change (ratio, as 1.2) that the gate must have been able to see.
+        mde: what PASS excludes, as a ratio (1.2) to the reference or to the limit.
         required: whether the gate passes only where this budget does. One that is not required can
             fail the gate; where it cannot tell, that is shown and the others decide.
     """

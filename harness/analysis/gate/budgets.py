@@ -16,7 +16,6 @@ from harness.errors import ConfigurationError
 __all__ = ["SHARES", "Bound", "bind", "limit_of"]
 
 SHARES: Mapping[str, float] = MappingProxyType({"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99})
-ABSOLUTE_MDE = 1.25
 RELATIVE_MDE = 1.2
 
 
@@ -43,7 +42,7 @@ def limit_of(budget: Budget) -> Limit:
     each token.
 
     Without an ``mde`` a relative budget asks for twice the change that it allows, and at least
-    20 %; an absolute one for a quarter beyond its limit.
+    20 %; an absolute one for its limit itself.
 
     Raises:
         ConfigurationError: the numbers contradict each other.
@@ -61,7 +60,7 @@ def limit_of(budget: Budget) -> Limit:
             default = max(RELATIVE_MDE, 1.0 + 2.0 * (budget.limit - 1.0))
             mde = default if budget.mde is None else budget.mde
             return Limit(kind="ratio", limit=budget.limit, mde=mde)
-        ratio = ABSOLUTE_MDE if budget.mde is None else budget.mde
+        ratio = 1.0 if budget.mde is None else budget.mde
         if floor:
             return Limit(kind="absolute", limit=1.0 / budget.limit, mde=ratio / budget.limit)
         step = (ratio - 1.0) * (abs(budget.limit) if budget.limit else 1.0)

@@ -15,10 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis.statistics.distributions import normal_quantile
-from harness.analysis.statistics.gate_rule import Evidence, Limit
+from harness.analysis.statistics.gate_rule import PASS_CONFIDENCE, Evidence, Limit
 from harness.analysis.statistics.paired import POWER
-from harness.analysis.statistics.quantile import quantile, quantile_index
-from harness.analysis.statistics.resample import cluster_weights, generator, percentile_interval
+from harness.analysis.statistics.quantile import quantile
+from harness.analysis.statistics.resample import (
+    cluster_weights,
+    generator,
+    percentile_interval,
+    weighted_quantiles,
+)
 from harness.analysis.summary.interruptions import event_of, is_event
 from harness.analysis.summary.samples import Row, cluster_of
 from harness.analysis.summary.words import word_rate
@@ -181,7 +186,7 @@ def drawn_evidence(
     block = max(1, _BLOCK // a.size)
     for start in range(0, draws, block):
         weights = cluster_weights(names.size, min(block, draws - start), random)[:, index]
-        drawn, other = _quantiles(a, weights, share), _quantiles(b, weights, share)
+        drawn, other = (weighted_quantiles(each, weights, share) for each in (a, b))
         with np.errstate(divide="ignore", invalid="ignore"):
             moved.append(np.log(drawn / other) if ratio else drawn - other)
     shifts = np.concatenate(moved)
@@ -189,7 +194,9 @@ def drawn_evidence(
     point = math.log(ours / theirs) if ratio else ours - theirs
     bar = math.log(limit.limit) if ratio else limit.limit
     low, _ = percentile_interval(shifts, confidence=1.0 - 2.0 * alpha, clusters=names.size)
-    _, upper = percentile_interval(shifts, confidence=2.0 * POWER - 1.0, clusters=names.size)
+    _, upper = percentile_interval(
+        shifts, confidence=2.0 * PASS_CONFIDENCE - 1.0, clusters=names.size
+    )
     # Failures in a resample are no number: its outer 2 % are drawn in, as everywhere.
     least, most = np.quantile(shifts, (0.01, 0.99), method="inverted_cdf")
     deviation = math.inf
@@ -216,14 +223,3 @@ def drawn_evidence(
 
 def _exp(log: float) -> float:
     return math.exp(log) if log < 700 else math.inf
-
-
-def _quantiles(
-    values: NDArray[np.float64], weights: NDArray[np.float64], share: float
-) -> NDArray[np.float64]:
-    """Return the percentile of each resample: weights has a row for each, columns as values."""
-    order = np.argsort(values, kind="stable")
-    totals = np.cumsum(weights[:, order], axis=1)
-    ranks = np.array([quantile_index(int(n), share) + 1 for n in totals[:, -1]])
-    found: NDArray[np.float64] = values[order][np.argmax(totals >= ranks[:, None], axis=1)]
-    return found

@@ -24,15 +24,24 @@ import numpy as np
 from harness.analysis.statistics.distributions import (
     beta_cdf,
     beta_quantile,
+    gamma_cdf,
+    gamma_quantile,
     normal_quantile,
     student_quantile,
     student_sf,
 )
-from harness.analysis.statistics.estimate import Estimate, Sample, TimedOut, Unsupported
-from harness.analysis.statistics.exchange import Blocks
-from harness.analysis.statistics.gate_rule import ALPHA, Evidence, Limit
+from harness.analysis.statistics.estimate import (
+    Estimate,
+    Sample,
+    TimedOut,
+    Unsupported,
+    estimate_rate,
+)
+from harness.analysis.statistics.exchange import Blocks, Sides, gap
+from harness.analysis.statistics.gate_rule import ALPHA, PASS_CONFIDENCE, Evidence, Limit
 from harness.analysis.statistics.paired import POWER, RateChange, detectable_rate
 from harness.analysis.statistics.quantile import estimate_quantile, quantile
+from harness.analysis.statistics.quantile_gap import quantile_gap
 from harness.analysis.statistics.shift import Scale
 from harness.analysis.statistics.shifting import shift_of
 
@@ -92,21 +101,34 @@ def paired_evidence(
             observed=None,
         )
     shown, bar = (_exp, math.log(limit.limit)) if scale == "ratio" else (float, limit.limit)
-    point = math.inf if gone else shift.point
+    point = math.inf if gone else _gap_of(shift.sides, share)
     beyond = point > bar
     suspicious = beyond and (share != 0.5 or shift.p_exchange() <= level)
-    power = normal_quantile(POWER) * shift.deviation
+    open_ = quantile_gap(shift.sides, share)
+    spread = math.inf if open_ is None else open_.deviation
+    upper = math.inf if open_ is None else open_.upper(PASS_CONFIDENCE)
+    if share != 0.5:
+        # A few values alone carry the resampled tail; the exchange knows of both sides' together.
+        spread = max(spread, shift.deviation)
+        upper = max(upper, point + normal_quantile(PASS_CONFIDENCE) * shift.deviation)
+    power = normal_quantile(POWER)
     return Evidence(
         point=shown(point),
         # Draws are spent where they can decide something.
         p_value=shift.p_above(alpha=level if beyond else 0.01),
         suspicious=suspicious,
-        detectable=shown(max(bar, shift.critical(level)) + power),
-        upper=shown(point + power),
+        detectable=shown(
+            max(bar + power * spread, shift.critical(level) + power * shift.deviation)
+        ),
+        upper=shown(max(upper, point)),
         alpha=level,
         method=f"p{100 * share:g} {scale}, exchange of {shift.blocks} in "
         f"{shift.sides.swapped} utterances",
     )
+
+
+def _gap_of(sides: Sides, share: float) -> float:
+    return float(gap(quantile(sides.candidate, share), quantile(sides.reference, share)))
 
 
 def _exp(log: float) -> float:
@@ -176,7 +198,7 @@ def baseline_evidence(
         p_value=p_value,
         suspicious=point > max(bar, critical),
         detectable=_exp(reach),
-        upper=_exp(point + student_quantile(POWER, count - 1) * deviation),
+        upper=_exp(point + student_quantile(PASS_CONFIDENCE, count - 1) * deviation),
         alpha=level,
         method=f"prediction interval of a run from {count} stored runs",
     )
@@ -198,18 +220,30 @@ def absolute_evidence(
     """
     _only_absolute(limit)
     level = alpha / budgets
-    support = estimate_quantile(candidate, share, sides="upper")
-    if isinstance(support, Unsupported):
+    support = estimate_quantile(candidate, share, confidence=PASS_CONFIDENCE, sides="upper")
+    if not candidate.n:
+        assert isinstance(support, Unsupported)
         return support
     over = (candidate.ranked > limit.limit).astype(np.float64)
-    point = math.inf if isinstance(support, TimedOut) else support.point
-    effective = support.effective_n if isinstance(support, Estimate) else float(candidate.n)
+    point = quantile(candidate.ranked, share)
+    effective = float(candidate.n) if isinstance(support, TimedOut) else support.effective_n
     scale = effective / candidate.n
     count, n = float(over.sum()) * scale, effective
     allowed = 1.0 - share
     p_value = _at_least(count, n, allowed)
+    upper = math.inf
+    if isinstance(support, Estimate) and isinstance(support.high, float):
+        upper = support.high
+    # The bound lies within what is allowed where too few trials lie beyond that: told of more
+    # trials than the ends of an interval are.
+    beyond = estimate_rate(candidate.ranked > limit.mde, clusters=candidate.clusters)
+    if isinstance(beyond, Estimate) and _upper_rate(beyond) <= allowed:
+        upper = min(upper, limit.mde)
+    broken = point > limit.limit and p_value <= level
+    if isinstance(support, Unsupported) and math.isinf(upper) and not broken:
+        # Too few to say where the percentile lies may be enough to say that it is too high.
+        return support
     bound = estimate_quantile(candidate, share, confidence=1.0 - level, sides="lower")
-    above = estimate_quantile(candidate, share, confidence=POWER, sides="upper")
     detectable = math.inf
     if isinstance(bound, Estimate) and isinstance(support, Estimate):
         # A candidate slower by a factor is caught when its bound passes the limit. The bound lies
@@ -224,9 +258,7 @@ def absolute_evidence(
         p_value=p_value,
         suspicious=p_value <= level,
         detectable=detectable,
-        upper=above.high
-        if isinstance(above, Estimate) and isinstance(above.high, float)
-        else math.inf,
+        upper=upper,
         alpha=level,
         method=f"p{100 * share:g}, order statistics",
     )
@@ -262,7 +294,7 @@ def rate_evidence(
     else:
         point, bar = increase, limit.limit
         detectable = max(reach, bar + normal_quantile(POWER) * deviation)
-    spread = normal_quantile(POWER) * deviation
+    spread = normal_quantile(PASS_CONFIDENCE) * deviation
     return Evidence(
         point=point,
         p_value=change.p_higher,
@@ -273,6 +305,7 @@ def rate_evidence(
         else math.inf,
         alpha=level,
         method=change.method,
+        endless="the reference had none at all, and the candidate has some",
     )
 
 
@@ -295,10 +328,21 @@ def failure_evidence(
         p_value=p_value,
         suspicious=p_value <= level,
         detectable=math.inf if needed is None else _rate_for(needed, n),
-        upper=1.0 if hits >= n else beta_quantile(POWER, hits + 1.0, n - hits),
+        upper=_upper_rate(estimate),
         alpha=level,
         method=f"{estimate.method}, binomial tail",
     )
+
+
+def _upper_rate(estimate: Estimate) -> float:
+    """Return the upper bound of a rate of events, Clopper and Pearson's at the effective n.
+
+    Without any event nothing tells whether repeats agree; they count as independent, as those with
+    one event do, so that no event is never worse than one.
+    """
+    n = float(estimate.n) if estimate.point == 0.0 else estimate.effective_n
+    hits = estimate.point * n
+    return 1.0 if hits >= n else beta_quantile(PASS_CONFIDENCE, hits + 1.0, n - hits)
 
 
 def _at_least(hits: float, n: float, rate: float) -> float:
@@ -318,7 +362,7 @@ def pooled_evidence(
 ) -> Evidence | Unsupported:
     """Return the evidence on an ``absolute`` limit of a pooled rate, such as the word error rate.
 
-    Student's t over the utterances, with the deviation that the bootstrap interval has.
+    The Poisson tail at the estimate's effective n.
     """
     _only_absolute(limit)
     if not estimate.gateable or not isinstance(estimate.high, float):
@@ -331,23 +375,25 @@ def pooled_evidence(
             observed=estimate.point,
         )
     level = alpha / budgets
-    degrees = max(1.0, estimate.effective_n - 1.0)
-    wide = student_quantile(0.5 + estimate.confidence / 2.0, degrees)
-    deviation = max(estimate.point - estimate.low, estimate.high - estimate.point) / wide
-    beyond = estimate.point - limit.limit
-    if deviation > 0:
-        p_value = student_sf(beyond / deviation, degrees)
-    else:
-        p_value = 0.0 if beyond > 0 else 1.0
-    reach = student_quantile(1.0 - level, degrees) + normal_quantile(POWER)
+    n = estimate.effective_n
+    hits = estimate.point * n
+    allowed = max(limit.limit, 0.0) * n
+    p_value = gamma_cdf(allowed, hits)
+    needed = 1
+    while gamma_cdf(allowed, float(needed)) > level:
+        needed *= 2
+    low = needed // 2
+    while needed - low > 1:
+        half = (low + needed) // 2
+        low, needed = (half, needed) if gamma_cdf(allowed, float(half)) > level else (low, half)
     return Evidence(
         point=estimate.point,
         p_value=p_value,
         suspicious=p_value <= level,
-        detectable=limit.limit + reach * deviation,
-        upper=estimate.point + student_quantile(POWER, degrees) * deviation,
+        detectable=gamma_quantile(POWER, float(needed)) / n,
+        upper=gamma_quantile(PASS_CONFIDENCE, hits + 1.0) / n,
         alpha=level,
-        method=f"{estimate.method}, Student's t",
+        method=f"{estimate.method}, its tail",
     )
 
 

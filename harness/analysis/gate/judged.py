@@ -76,8 +76,10 @@ def exit_code(verdict: GateVerdict, *, allow_inconclusive: bool = False) -> int:
 
     Args:
         verdict: the gate's.
-        allow_inconclusive: INCONCLUSIVE does not stop the caller. It is still no pass in words.
+        allow_inconclusive: INCONCLUSIVE does not stop the caller, unless a budget failed in a run
+            that is in doubt: it may be a regression. It is still no pass in words.
     """
-    if allow_inconclusive and verdict.verdict is Verdict.INCONCLUSIVE:
+    failed = any(each.ruling.verdict is Verdict.FAIL for each in verdict.budgets)
+    if allow_inconclusive and verdict.verdict is Verdict.INCONCLUSIVE and not failed:
         return 0
     return EXIT_CODES[verdict.verdict]

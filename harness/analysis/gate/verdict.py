@@ -7,6 +7,7 @@ candidate that the run lacks, a baseline that is not there) is a mistake of the 
 pass.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from harness.analysis.compare.comparable import MeasuredRun
@@ -17,8 +18,9 @@ from harness.analysis.compare.sides import (
     side_of_run,
     wholes_of,
 )
-from harness.analysis.gate.baseline import Baseline, machine_difference
+from harness.analysis.gate.baseline import Baseline
 from harness.analysis.gate.budgets import SHARES, Bound, bind, limit_of
+from harness.analysis.gate.doubts import excused, find_doubts
 from harness.analysis.gate.draws import DrawPairs, draw_pairs, drawn_evidence
 from harness.analysis.gate.evidence import (
     absolute_evidence,
@@ -41,6 +43,7 @@ from harness.analysis.statistics.gate_rule import (
     ALPHA,
     Evidence,
     Limit,
+    Ruling,
     Verdict,
     combine,
     rule,
@@ -50,15 +53,11 @@ from harness.analysis.summary.samples import Row, cluster_of, pace_of
 from harness.analysis.summary.summary import emulated_stages, is_emulated, statistics_of
 from harness.analysis.summary.words import RATES, pooled_words, word_rate
 from harness.analysis.turn.definitions import METRICS
-from harness.analysis.turn.disturbance import select
 from harness.domain.suite import Budget, BudgetKind, Clock
-from harness.domain.trial import FailedTrial, Trial
+from harness.domain.trial import FailedTrial
 from harness.errors import ConfigurationError
 
 __all__ = ["judge", "limit_of"]
-
-
-DISTURBED_LIMIT = 0.5
 
 
 def judge(
@@ -104,15 +103,24 @@ def judge(
         for each, limit in zip(bound, limits, strict=True)
     )
     result = combine([each.ruling for each in judged if _decides(each)], alpha=level)
-    doubts = _doubts(run, bound, baseline)
-    verdict = Verdict.INCONCLUSIVE if doubts else result.verdict
+    doubts = find_doubts(run, bound, baseline)
+    stands = tuple(each for each in judged if _fails(each) and not excused(each, run, rows, doubts))
+    if doubts and not stands:
+        verdict, reason = Verdict.INCONCLUSIVE, doubts[0].text
+    else:
+        verdict = result.verdict
+        reason = _reason(verdict, stands or judged)
     return GateVerdict(
         verdict=verdict,
-        reason=doubts[0] if doubts else _reason(verdict, judged),
+        reason=reason,
         budgets=judged,
-        doubts=doubts,
+        doubts=tuple(each.text for each in doubts),
         alpha=level,
     )
+
+
+def _fails(judged: JudgedBudget) -> bool:
+    return judged.ruling.verdict is Verdict.FAIL
 
 
 def _decides(judged: JudgedBudget) -> bool:
@@ -162,12 +170,24 @@ def _judge_one(
         candidate=name,
         reference=reference,
         limit=limit,
-        ruling=rule(limit, evidence),
+        ruling=_silence(mine) or rule(limit, evidence),
         measured=_own_figure(budget, mine),
         measured_reference=None if theirs is None else _own_figure(budget, theirs),
         emulated=is_emulated(metric, stages),
         draws=draws,
     )
+
+
+def _silence(rows: Sequence[Row]) -> Ruling | None:
+    """Return the verdict on a candidate that answered nothing: it keeps no budget."""
+    if not all(isinstance(row.trial, FailedTrial) for row in rows):
+        return None
+    n = len(rows)
+    reason = f"not kept: it answered nothing in {n} {'trials' if n > 1 else 'trial'}"
+    nothing = Unsupported(
+        reason=reason, needed=0, n=n, effective_n=float(n), failures=n, observed=None
+    )
+    return Ruling(verdict=Verdict.FAIL, reason=reason, margin=-math.inf, evidence=nothing)
 
 
 def _unsaid(reason: str) -> Unsupported:
@@ -290,48 +310,6 @@ def _against_runs(
         value = 1.0 / value if isinstance(value, float) and value > 0 else value
         runs = tuple(1.0 / each for each in runs if each > 0)
     return baseline_evidence(value, runs, limit, alpha=alpha, budgets=budgets)
-
-
-def _doubts(run: MeasuredRun, bound: Sequence[Bound], baseline: Baseline | None) -> tuple[str, ...]:
-    """Return why the run cannot carry a verdict, whatever its numbers say."""
-    found: list[str] = []
-    involved = {each.candidate for each in bound} | {
-        each.budget.reference for each in bound if each.budget.reference is not None
-    }
-    for candidate in run.suite.candidates:
-        if candidate.name not in involved:
-            continue
-        mine: list[Trial | FailedTrial] = [
-            trial for trial in run.trials if trial.key.candidate == candidate.name
-        ]
-        chosen = select(mine)
-        if chosen.main and chosen.excluded > DISTURBED_LIMIT * len(chosen.main):
-            found.append(
-                f"the machine disturbed {chosen.excluded} of {len(chosen.main)} trials of "
-                f"{candidate.name} to the end: measure on a quieter machine"
-            )
-        planned = len(chosen.main) + chosen.booted
-        if chosen.booted > DISTURBED_LIMIT * planned:
-            found.append(
-                f"{chosen.booted} of {planned} trials of {candidate.name} found a deployment "
-                "scaled to zero in every attempt: keep a replica up while you measure"
-            )
-    stored = any(
-        each.budget.kind is BudgetKind.RELATIVE
-        and each.budget.reference is None
-        and each.budget.required
-        for each in bound
-    )
-    if stored and baseline is not None:
-        machine = machine_difference(run.machine, baseline.machine)
-        if machine and run.suite.clock is Clock.REAL:
-            found.append(f"the baseline was measured on another machine: {machine}")
-        if run.name in baseline.runs:
-            found.append(
-                f"{run.name} is one of the runs that baseline {baseline.name} was built from: "
-                "what it is held against holds it, so that it can hardly lie outside"
-            )
-    return tuple(found)
 
 
 def _reason(verdict: Verdict, judged: Sequence[JudgedBudget]) -> str:

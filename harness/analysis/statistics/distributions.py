@@ -16,6 +16,8 @@ __all__ = [
     "beta_quantile",
     "binomial_tails",
     "chi_squared_sf",
+    "gamma_cdf",
+    "gamma_quantile",
     "normal_quantile",
     "normal_sf",
     "student_quantile",
@@ -69,6 +71,21 @@ def chi_squared_sf(x: float, degrees: float) -> float:
     from scipy.special import chdtrc
 
     return float(chdtrc(degrees, x))
+
+
+def gamma_cdf(x: float, shape: float) -> float:
+    """Return P(X <= x) of X ~ Gamma(shape, 1); P(N >= shape) of N ~ Poisson(x); 1 of no shape."""
+    from scipy.special import gammainc
+
+    return 1.0 if shape <= 0 else float(gammainc(shape, x))
+
+
+@lru_cache(maxsize=65_536)
+def gamma_quantile(probability: float, shape: float) -> float:
+    """Return x with P(X <= x) = probability for X ~ Gamma(shape, 1); 0 of no shape."""
+    from scipy.special import gammaincinv
+
+    return 0.0 if shape <= 0 else float(gammaincinv(shape, probability))
 
 
 def student_sf(t: float, degrees: float) -> float:

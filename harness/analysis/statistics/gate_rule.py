@@ -4,11 +4,10 @@
 gate (Bonferroni), excludes no change; for an absolute budget when the interval's near end itself is
 beyond the limit.
 
-**PASS** when it does not fail, the smallest change that this run could have caught is at most the
-``mde`` that the suite states, and the run itself speaks against a change of that size (the upper
-bound, at the same power, is at most the ``mde``). "Caught" means that FAIL would have been found
-with power 0.9. The last condition costs an unchanged candidate next to nothing, and keeps a spread
-that looks small by chance from passing what is plainly slower.
+**PASS** when it does not fail and the run's own upper bound on the statistic, at confidence
+:data:`PASS_CONFIDENCE`, lies within what the budget allows: the limit, or the ``mde`` where there
+is one. No other condition: what else this run could have caught is shown and decides nothing. A
+PASS is wrong in at most 5 % of the runs of a candidate that lies at what is allowed.
 
 **INCONCLUSIVE** otherwise: too few trials, too much noise, no number. Never a pass by error.
 
@@ -32,6 +31,7 @@ from harness.analysis.statistics.estimate import Unsupported
 
 __all__ = [
     "ALPHA",
+    "PASS_CONFIDENCE",
     "Evidence",
     "GateResult",
     "Limit",
@@ -43,6 +43,9 @@ __all__ = [
 
 #: One-sided error rate of a whole gate on unchanged code.
 ALPHA = 0.005
+
+#: Confidence of the upper bound that PASS rests on, for each budget.
+PASS_CONFIDENCE = 0.95
 
 
 class Verdict(Enum):
@@ -61,9 +64,10 @@ class Limit:
         kind: ``absolute`` limits the statistic itself; ``ratio`` candidate over reference; and
             ``increase`` candidate minus reference, in the metric's unit or as a rate.
         limit: an absolute value in the metric's unit, a ratio above 1, or an increase above 0.
-        mde: the smallest true value, on the limit's own scale, that a run must be able to catch for
-            PASS to mean something; at least the limit. 1.25 with a limit of 1.10: "10 % is
-            promised, and a slowdown of 25 % or more would not have passed unseen".
+        mde: the true value, on the limit's own scale, that PASS excludes: 1.25 with a limit of 1.10
+            means "10 % is promised, and what is 25 % slower does not pass". Above the limit of a
+            change, since a change just at its limit cannot be told from one beyond it; an absolute
+            limit may be its own.
     """
 
     kind: Literal["absolute", "ratio", "increase"]
@@ -74,7 +78,7 @@ class Limit:
         floor = {"absolute": -math.inf, "ratio": 1.0, "increase": 0.0}[self.kind]
         if not math.isfinite(self.limit) or self.limit < floor:
             raise ValueError(f"a limit of kind {self.kind} is at least {floor:g}, got {self.limit}")
-        if not self.mde > self.limit:
+        if self.mde < self.limit or (self.kind != "absolute" and self.mde == self.limit):
             raise ValueError(
                 f"mde {self.mde} must lie above the limit {self.limit}: a change just at the limit "
                 "is caught only every other time"
@@ -91,9 +95,10 @@ class Evidence:
         suspicious: whether the monotone test condemns the candidate; see the module's law.
         detectable: the smallest true value that FAIL would have been found for with power 0.9;
             +inf when none.
-        upper: the one-sided upper bound of the true value at confidence 0.9.
+        upper: the one-sided upper bound of the true value at :data:`PASS_CONFIDENCE`.
         alpha: the level that ``suspicious`` and ``detectable`` were computed for.
         method: by name.
+        endless: what an infinite point means.
     """
 
     point: float
@@ -103,6 +108,7 @@ class Evidence:
     upper: float
     alpha: float
     method: str
+    endless: str = "the candidate's value falls among its failures"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,33 +156,23 @@ def rule(limit: Limit, evidence: Evidence | Unsupported) -> Ruling:
         verdict = Verdict.FAIL
         reason = "beyond the budget, and chance does not explain it"
         if math.isinf(evidence.point):
-            reason = (
-                "the candidate's value falls among its failures, and chance does not explain it"
-            )
+            reason = f"{evidence.endless}, and chance does not explain it"
     elif beyond and (evidence.suspicious or limit.kind == "absolute"):
         verdict = Verdict.INCONCLUSIVE
         reason = "beyond the budget, but chance could explain it: measure more trials"
-    elif evidence.detectable <= limit.mde and evidence.upper <= limit.mde:
+    elif evidence.upper <= limit.mde:
         verdict = Verdict.PASS
         reason = (
             "beyond the budget by chance: no change is not excluded" if beyond else "within budget"
         )
-    elif evidence.detectable <= limit.mde:
+    elif math.isinf(evidence.upper):
         verdict = Verdict.INCONCLUSIVE
-        reason = (
-            f"it may be as bad as {evidence.upper:.3g}, beyond what the suite asks to exclude "
-            f"({limit.mde:.3g})"
-        )
+        reason = "too few trials or too much noise to say how bad it may be: measure more trials"
     else:
         verdict = Verdict.INCONCLUSIVE
         reason = (
-            "too few trials or too much noise: "
-            + (
-                "no change at all could have been caught"
-                if math.isinf(evidence.detectable)
-                else f"only {evidence.detectable:.3g} or more would have been caught"
-            )
-            + f", the suite asks for {limit.mde:.3g}"
+            f"it may be as bad as {evidence.upper:.3g}, and to pass it must lie within "
+            f"{limit.mde:.3g} for all that chance leaves open: measure more trials"
         )
     return Ruling(verdict=verdict, reason=reason, margin=margin, evidence=evidence)
 

@@ -28,14 +28,20 @@ from harness.analysis.statistics.shift import AT, FIRST_DRAWS, LARGE_TAIL, MOST_
 __all__ = ["shift_of"]
 
 
-def _scaled(sample: Sample, scale: Scale) -> Sample | None:
-    """Return the sample in logs for ratios; None where a value has no logarithm."""
+# Below the logarithm of every positive number that a clock gives, and still a number.
+_BOTTOM = -700.0
+
+
+def _scaled(sample: Sample, scale: Scale) -> Sample:
+    """Return the sample in logs for ratios, with what has no logarithm tied at the bottom.
+
+    Ranks need no logarithm: an answer before the end of speech is faster than every other.
+    """
     if scale == "difference":
         return sample
-    if (sample.values[~sample.failed] <= 0).any():
-        return None
+    positive = ~sample.failed & (sample.values > 0)
     return Sample.of(
-        np.log(np.where(sample.failed, 1.0, sample.values)),
+        np.where(positive, np.log(np.where(positive, sample.values, 1.0)), _BOTTOM),
         failed=sample.failed,
         clusters=sample.clusters,
     )
@@ -63,8 +69,6 @@ def shift_of(
     a, b = _scaled(candidate, scale), _scaled(reference, scale)
     n = candidate.n + reference.n
     failures = candidate.failures + reference.failures
-    if a is None or b is None:
-        return _unsupported("a value is not positive, so there is no ratio", 0, n, failures)
     sides = pair_up(a, b, wholes)
     needed = trials_needed(share, sides="upper") if share != 0.5 else 2
     if min(sides.candidate.size, sides.reference.size) < needed:
@@ -74,6 +78,11 @@ def shift_of(
             needed,
             n,
             failures,
+        )
+    lowest = min(quantile(each, share) for each in (sides.candidate, sides.reference))
+    if scale == "ratio" and lowest <= _BOTTOM:
+        return _unsupported(
+            f"p{100 * share:g} is not positive, so there is no ratio", 0, n, failures
         )
     gaps, owners = _bounded_gaps(sides)
     weight = _pairs(sides) / gaps.size

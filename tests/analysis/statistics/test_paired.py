@@ -265,10 +265,21 @@ class TestTypical:
     def test_values_before_the_end_of_speech_have_a_difference_only(self) -> None:
         """A negative latency is legal; its ratio is unsupported, its difference is not."""
         a, b = sample(1), sample(2)
-        early = changed(compare(altered(a, a.values - 400), altered(b, b.values - 450)))
+        early = changed(compare(altered(a, a.values - 900), altered(b, b.values - 950)))
         assert isinstance(early.ratio, Unsupported)
         assert number(early.difference).point == pytest.approx(50, abs=60)
         assert early.p_value < 1.0
+
+    @pytest.mark.parametrize("share", [0.5, 0.95])
+    def test_one_answer_before_the_end_of_speech_disables_no_ratio(self, share: float) -> None:
+        """Of 72 trials one at -5 ms is the fastest, and twice as slow stays twice as slow."""
+        a, b = sample(1), sample(2)
+        slow = 2 * a.values
+        slow[3] = -5.0
+        change = changed(compare(altered(a, slow), b, share=share))
+        whole = changed(compare(altered(a, 2 * a.values), b, share=share))
+        assert number(change.ratio).point == pytest.approx(number(whole.ratio).point, rel=0.05)
+        assert change.p_slower < 0.01
 
 
 class TestTail:
