@@ -204,6 +204,7 @@ class BudgetKind(StrEnum):
 
     ABSOLUTE = "absolute"
     RELATIVE = "relative"
+    INCREASE = "increase"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,8 +215,9 @@ class Budget:
         metric: a metric's id, or "wer", "failures".
         statistic: "p50", "p90", "p95", "p99", "mean" or "rate".
         limit: absolute: in the metric's unit (milliseconds for time); relative: the largest ratio
-            to the reference, 1.10 for 10 % more.
-        kind: absolute or relative.
+            to the reference, 1.10 for 10 % more; increase: by how much a rate may exceed the
+            reference's, 0.02 for two points.
+        kind: absolute, relative or increase.
         candidate: the candidate it binds; None binds each.
         reference: for a relative budget: the candidate measured beside it, or None for the stored
             baseline.

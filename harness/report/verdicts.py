@@ -103,7 +103,7 @@ def _budget(judged: JudgedBudget) -> BudgetView:
     measured = shown.text
     if shown.state is CellState.VALUE and shown.interval:
         measured += f" ({shown.interval})"
-    if budget.kind is BudgetKind.RELATIVE and judged.measured_reference is not None:
+    if budget.kind is not BudgetKind.ABSOLUTE and judged.measured_reference is not None:
         measured += f" against {cell(judged.measured_reference, unit).text}"
     kind = _KINDS[judged.ruling.verdict]
     decides = budget.required or kind is not VerdictKind.INCONCLUSIVE

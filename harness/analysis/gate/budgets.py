@@ -17,6 +17,7 @@ __all__ = ["SHARES", "Bound", "bind", "limit_of"]
 
 SHARES: Mapping[str, float] = MappingProxyType({"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99})
 RELATIVE_MDE = 1.2
+INCREASE_BEYOND = 0.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,8 @@ def limit_of(budget: Budget) -> Limit:
     each token.
 
     Without an ``mde`` a relative budget asks for twice the change that it allows, and at least
-    20 %; an absolute one for its limit itself.
+    20 %; an absolute one for its limit itself; an increase of a rate for three
+    points beyond it.
 
     Raises:
         ConfigurationError: the numbers contradict each other.
@@ -60,6 +62,8 @@ def limit_of(budget: Budget) -> Limit:
             default = max(RELATIVE_MDE, 1.0 + 2.0 * (budget.limit - 1.0))
             mde = default if budget.mde is None else budget.mde
             return Limit(kind="ratio", limit=budget.limit, mde=mde)
+        if budget.kind is BudgetKind.INCREASE:
+            return Limit(kind="increase", limit=budget.limit, mde=budget.limit + INCREASE_BEYOND)
         ratio = 1.0 if budget.mde is None else budget.mde
         if floor:
             return Limit(kind="absolute", limit=1.0 / budget.limit, mde=ratio / budget.limit)

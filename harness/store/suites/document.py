@@ -106,7 +106,11 @@ def _stage_document(settings: StageSettings) -> dict[str, Any]:
 
 
 def _budget_document(budget: Budget) -> dict[str, Any]:
-    key = "max" if budget.kind is BudgetKind.ABSOLUTE else "max_ratio"
+    key = {
+        BudgetKind.ABSOLUTE: "max",
+        BudgetKind.RELATIVE: "max_ratio",
+        BudgetKind.INCREASE: "max_increase",
+    }[budget.kind]
     return {
         "metric": budget.metric,
         "statistic": budget.statistic,

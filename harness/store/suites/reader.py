@@ -323,24 +323,41 @@ class _SuiteReader:
         statistic = table.word("statistic", "p50", STATISTICS)
         absolute = table.maybe_number("max")
         relative = table.maybe_number("max_ratio", above=0)
+        increase = table.maybe_number("max_increase", above=0)
         candidate, reference = table.maybe_text("candidate"), table.maybe_text("reference")
         mde = table.maybe_number("mde", above=1)
         required = table.boolean("required", default=True)
-        if table.has("max") == table.has("max_ratio"):
-            table.problem("max", "give either max (an absolute limit) or max_ratio (against …)")
+        if sum(table.has(key) for key in ("max", "max_ratio", "max_increase")) != 1:
+            table.problem(
+                "max",
+                "give either max (an absolute limit), max_ratio (against …) or max_increase (of a "
+                "rate, against …)",
+            )
+        if table.has("max_increase") and (reference is None or statistic != "rate"):
+            table.problem(
+                "max_increase", "limits a rate against a reference candidate of the same run"
+            )
+        if table.has("max_increase") and mde is not None:
+            table.problem("mde", "of max_increase is fixed: three points beyond it")
         if table.has("max") and reference is not None:
             table.problem("reference", "only a max_ratio has a reference")
         if candidate is not None and candidate == reference:
             table.problem("reference", f"{reference!r} would be compared with itself")
         self.finish(table)
-        limit = absolute if absolute is not None else relative
-        if limit is None:
+        limits = {
+            BudgetKind.ABSOLUTE: absolute,
+            BudgetKind.RELATIVE: relative,
+            BudgetKind.INCREASE: increase,
+        }
+        stated = [(kind, value) for kind, value in limits.items() if value is not None]
+        if not stated:
             return None
+        kind, limit = stated[0]
         return Budget(
             metric=metric,
             statistic=statistic,
             limit=limit,
-            kind=BudgetKind.ABSOLUTE if absolute is not None else BudgetKind.RELATIVE,
+            kind=kind,
             candidate=candidate,
             reference=reference,
             mde=mde,

@@ -123,6 +123,18 @@ class TestPaired:
         found = judge(measured(make_run(utterances=24), budget))
         assert verdict(found) != "FAIL"
 
+    @pytest.mark.parametrize(
+        ("metric", "failed", "expected"),
+        [("failures", 0, "PASS"), ("failures", 60, "FAIL"), ("wer", 0, "PASS")],
+    )
+    def test_an_increase(self, metric: str, failed: int, expected: str) -> None:
+        """Two points more than a reference without any: none is kept, half of the trials is not."""
+        trials = make_run(utterances=24, repeats=5, failed={"b": failed})
+        budget = relative(metric, "rate", limit=0.02, kind=BudgetKind.INCREASE, mde=None)
+        found = judge(measured(trials, budget))
+        assert verdict(found) == expected
+        assert found.budgets[0].limit.kind == "increase"
+
     def test_more_is_better(self) -> None:
         """A lower output rate is slower and fails."""
         base = Script()

@@ -261,6 +261,19 @@ def test_budgets(tmp_path: Path) -> None:
     assert (relative.kind, relative.limit, relative.mde) == (BudgetKind.RELATIVE, 1.1, 1.2)
 
 
+def test_a_budget_of_an_increase(tmp_path: Path) -> None:
+    """`max_increase` limits a rate against a reference of the run, and survives the document."""
+    two = SMALL + SMALL[SMALL.index("[[candidate]]") :].replace('name = "', 'name = "other-', 1)
+    text = two + '[[budget]]\nmetric = "failures"\nstatistic = "rate"\nmax_increase = 0.02\n'
+    path = write(tmp_path, text + 'reference = "other-a"\n')
+    suite = read_suite(path, metrics=BUDGET_METRICS)
+    assert suite_document(suite)["budget"][0]["max_increase"] == 0.02
+    budget = suite.budgets[0]
+    assert (budget.kind, budget.limit, budget.reference) == (BudgetKind.INCREASE, 0.02, "other-a")
+    with pytest.raises(ConfigurationError, match="limits a rate against a reference"):
+        read_suite(write(tmp_path, text), metrics=BUDGET_METRICS)
+
+
 def test_a_byte_order_mark(tmp_path: Path) -> None:
     """A suite that an editor has saved with a byte order mark is read as without one."""
     path = write(tmp_path, SMALL)
