@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import select
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.loops.accounting import OWNER, Owner, context_of
+from harness.loops.errors import OutOfReachError
 from harness.loops.virtual import VirtualLoop
 from tests.loops.test_virtual import run
 
@@ -245,5 +248,111 @@ def test_a_writer_is_told_to_wait_for_a_slow_reader() -> None:
         await asyncio.sleep(0.01)
         assert client.paused == 0
         assert len(server.data) == 200_000
+
+    run(work)
+
+
+class _Half(_Keeping):
+    """Goes on writing after the other end has said that it has no more."""
+
+    def eof_received(self) -> bool:
+        self.ended = True
+        return True
+
+
+class _Failing(_Keeping):
+    """Cannot take what arrives."""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        raise ValueError("not like this")
+
+
+class _Empty(_Failing, asyncio.BufferedProtocol):
+    """Has no room for what arrives."""
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        assert sizehint
+        return bytearray()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data += bytes(nbytes)
+
+
+def _told(loop: VirtualLoop, told: list[Any]) -> None:
+    loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+
+
+def test_an_end_said_early_leaves_the_other_way_open() -> None:
+    """After its end a side reads on, and may not write; the other writes until it closes."""
+
+    async def work(loop: VirtualLoop) -> None:
+        loop.switchboard.listen(HOST, PORT, _Half, context_of(Owner.GATEWAY))
+        _, client = await loop.create_connection(_Keeping, HOST, PORT)
+        client.transport.write(b"question")
+        client.transport.write_eof()
+        with pytest.raises(RuntimeError, match="write_eof"):
+            client.transport.write(b"more")
+        await asyncio.sleep(0.01)
+        server = client.transport._other.get_protocol()
+        assert (server.data, server.ended, server.lost) == (b"question", True, [])
+        server.transport.write(b"answer")
+        await asyncio.sleep(0.01)
+        assert (client.data, client.lost) == (b"answer", [])
+        client.transport.close()
+        await asyncio.sleep(0.01)
+        assert server.lost == []
+        server.transport.write(b"to nobody")
+        await asyncio.sleep(0.01)
+        assert isinstance(server.lost[0], ConnectionResetError)
+
+    run(work)
+
+
+@pytest.mark.parametrize(("protocol", "kind"), [(_Failing, ValueError), (_Empty, RuntimeError)])
+def test_a_protocol_that_fails_loses_its_connection(
+    protocol: type[_Keeping], kind: type[Exception]
+) -> None:
+    """It is told by its own error, the loop's handler too, and the other end sees a reset."""
+
+    async def work(loop: VirtualLoop) -> None:
+        told: list[Any] = []
+        _told(loop, told)
+        loop.switchboard.listen(HOST, PORT, protocol, context_of(Owner.GATEWAY))
+        _, client = await loop.create_connection(_Keeping, HOST, PORT)
+        server = client.transport._other.get_protocol()
+        client.transport.write(b"something")
+        await asyncio.sleep(0.01)
+        assert [type(each) for each in told] == [kind]
+        assert [type(each) for each in server.lost] == [kind]
+        assert isinstance(client.lost[0], ConnectionResetError)
+
+    run(work)
+
+
+@pytest.mark.parametrize("ending", ["close", "abort"])
+def test_a_pool_sees_that_the_other_side_has_gone(ending: str) -> None:
+    """The descriptor that pools look at is readable once the other end has closed, not before."""
+
+    async def work(loop: VirtualLoop) -> None:
+        client, server = await _pair(loop)
+        descriptor = client.transport.get_extra_info("socket").fileno()
+        assert select.select([descriptor], [], [], 0)[0] == []
+        getattr(server.transport, ending)()
+        assert select.select([descriptor], [], [], 0)[0] == [descriptor]
+
+    run(work)
+
+
+def test_names_of_the_world_are_out_of_reach() -> None:
+    """No name is looked up and no datagram sent: both say where they would have gone."""
+
+    async def work(loop: VirtualLoop) -> None:
+        with pytest.raises(OutOfReachError, match=r"api\.example\.com:443"):
+            await loop.getaddrinfo("api.example.com", 443)
+        with pytest.raises(OutOfReachError, match=r"192\.0\.2\.1:53"):
+            await loop.create_datagram_endpoint(_Keeping, remote_addr=("192.0.2.1", 53))
+        found = await loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)
+        assert found[0][4] == ("127.0.0.1", 80)
 
     run(work)
