@@ -51,6 +51,7 @@ Blocks = Literal["auto", "trials", "utterances"]
 
 _OVERDISPERSION_LEVEL = 0.05
 _SEED = 0x7475726E
+_BLOCK = 4_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -248,11 +249,21 @@ def swap_signs(utterances: int, draws: int, *, salt: int = 0) -> NDArray[np.floa
     return random.integers(0, 2, size=(draws, utterances)).astype(np.float64) * 2.0 - 1.0
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=4)
 def _packed_signs(utterances: int, draws: int) -> NDArray[np.uint8]:
     """Return :func:`swap_signs` as bits, eight utterances to a byte; shape (bytes, draws)."""
-    bits = swap_signs.__wrapped__(utterances, draws) > 0
-    return np.ascontiguousarray(np.packbits(bits, axis=1, bitorder="little").T)
+    random = np.random.Generator(np.random.PCG64([_SEED, utterances, draws, 0]))
+    # In blocks: all signs of 10,000 utterances at once would take 4 GB.
+    size = max(1, _BLOCK // utterances)
+    packed = [
+        np.packbits(
+            random.integers(0, 2, size=(min(size, draws - start), utterances)) > 0,
+            axis=1,
+            bitorder="little",
+        )
+        for start in range(0, draws, size)
+    ]
+    return np.ascontiguousarray(np.concatenate(packed).T)
 
 
 def _signed_sums(packed: NDArray[np.uint8], scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,12 +4,14 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from harness.analysis.compare.changes import Comparison, MetricChange
 from harness.analysis.compare.comparable import MeasuredRun
 from harness.analysis.compare.comparison import compare_within
 from harness.analysis.gate.verdict import judge
+from harness.analysis.statistics import exchange
 from harness.analysis.statistics.estimate import Estimate
 from harness.analysis.statistics.paired import Change, RateChange, compare_rates
 from harness.domain.condition import Condition
@@ -162,3 +164,11 @@ class TestRates:
         assert isinstance(change, RateChange)
         assert change.utterances == 12
         assert change.p_value == pytest.approx(2 * 0.5**4)
+
+
+def test_signs_drawn_in_blocks_are_the_signs_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How much memory a draw may take decides nothing: the packed signs are the plain ones."""
+    monkeypatch.setattr(exchange, "_BLOCK", 1_000)
+    plain = exchange.swap_signs(33, 499) > 0
+    packed = exchange._packed_signs.__wrapped__(33, 499)
+    assert (np.unpackbits(packed.T, axis=1, count=33, bitorder="little") == plain).all()
