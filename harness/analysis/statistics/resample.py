@@ -172,7 +172,7 @@ def _together(tops: NDArray[np.float64], bottoms: NDArray[np.float64], *, trials
 
     The variance of the ratio over utterances (linearised) against that of independent events, drawn
     towards twice the trials of an utterance: as if by two utterances with events where they
-    come together more than that, by eight where they do so less. So one more error never
+    come together more than that, by 24 where they do so less. So one more error never
     looks like much better knowledge of how errors come.
     """
     usual, k, total = 2.0 * trials, tops.size, float(bottoms.sum())
@@ -182,4 +182,4 @@ def _together(tops: NDArray[np.float64], bottoms: NDArray[np.float64], *, trials
     apart = tops - point * bottoms
     measured = k / (k - 1) * float(apart @ apart) / (point * total)
     told = float(np.count_nonzero(tops)) - 1.0
-    return max((held * usual + told * measured) / (held + told) for held in (2.0, 8.0))
+    return max((held * usual + told * measured) / (held + told) for held in (2.0, 24.0))
