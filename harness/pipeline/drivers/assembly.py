@@ -183,7 +183,9 @@ def assemble(
     """
     work = CallReader(recorder, redact, idle, 0 if sink is None else sink.rate)
     drop_what_followed(recorder)
-    drop_what_preceded(recorder, schedule.speech_start_ns)
+    if recorder.session_started is not None:
+        # Each stage alone is asked without waiting for a caller.
+        drop_what_preceded(recorder, schedule.speech_start_ns)
     join_transcripts(recorder)
     join_uploads(recorder)
     marks = Marks()
