@@ -34,6 +34,8 @@ class _Recogniser:
             yield {"id": header["id"]}, b""
         elif operation == "start":
             self._abandon()
+            # Noise is estimated anew: what was heard before must not matter.
+            self._decoder.start_stream()
             self._decoder.set_cmn(header.get("cmn") or self._fresh_cmn)
             self._decoder.start_utt()
             self._open = True
