@@ -8,11 +8,12 @@ import pytest
 from harness.analysis.statistics.estimate import Estimate
 from harness.analysis.summary.intelligibility import HeardReply, intelligibility, spoken_text
 from harness.analysis.turn.measurement import Missing
+from harness.domain.seal import seal
 from harness.domain.timeline import Stage
 from harness.domain.trial import FailedTrial, Trial
 from harness.errors import ConfigurationError
 from harness.report.intelligibility import intelligibility_table
-from harness.store.runs.heard_replies import HEARD_REPLIES, append_heard, read_heard
+from harness.store.runs.heard_replies import HEARD_REPLIES, append_heard, damaged_heard, read_heard
 from tests.synthetic import Script, make_failed, make_trial
 
 WHISPER = {"provider": "openai", "model": "whisper-1", "profile": None, "via": "live"}
@@ -114,7 +115,7 @@ def test_characters_and_words_are_never_pooled() -> None:
 
 
 def test_what_was_heard_is_stored_line_by_line(tmp_path: Path) -> None:
-    """A later line replaces an earlier one; a torn last line is passed over, a torn one told."""
+    """A later line replaces an earlier one; a torn line is left out, wherever it is, and told."""
     assert read_heard(tmp_path) == ((), {})
     append_heard(tmp_path, heard(1, None, reason="stt timeout"), WHISPER)
     append_heard(tmp_path, heard(2, "naïve \u2028 words"), WHISPER)
@@ -129,9 +130,9 @@ def test_what_was_heard_is_stored_line_by_line(tmp_path: Path) -> None:
     path.write_text(whole + '{"v": 1, "tri', encoding="utf-8")
     assert len(read_heard(tmp_path)[0]) == 2
     path.write_text('{"v": 1, "tri\n' + whole, encoding="utf-8")
-    with pytest.raises(ConfigurationError, match=r"heard_replies\.jsonl:1: not a heard reply"):
-        read_heard(tmp_path)
-    path.write_text(whole.replace('"v": 1', '"v": 9'), encoding="utf-8")
+    assert len(read_heard(tmp_path)[0]) == 2
+    assert damaged_heard(tmp_path) == (1,)
+    path.write_text(seal('{"v":9,"trial":"t00001"}') + "\n", encoding="utf-8")
     with pytest.raises(ConfigurationError, match="newer than 1"):
         read_heard(tmp_path)
 
