@@ -187,8 +187,10 @@ def _check_spoken(voice: Voice, trial: Trial, reply: ReplyAudio | None, did: Seq
     assert mine, "answered without having been asked"
     acts = [each.act for each in did[mine[0] :] if each.act is not None]
     samples = voice.samples(acts)
-    assert samples is not None, acts
     assert reply is not None
+    if samples is None:
+        assert _request(trial, Stage.TTS).facts.get("unread"), acts
+        return
     assert _same(reply.pcm, samples), (len(reply.pcm), len(samples))
     request = _request(trial, Stage.TTS)
     assert request.facts["bytes"] == len(samples)
@@ -202,7 +204,14 @@ def _check_body(body: Body, trial: Trial, reply: ReplyAudio | None, server: Wire
     told = server.answered[str(request.facts["truth_id"])]
     assert told.status == 200
     meant = body.means(told.data, told.content_type.lower())
-    assert meant is not None, told
+    if meant is None:
+        # The client looks at no content type, and reads on where the evidence cannot: then that is
+        # said of the request, and the success rests on what the agent heard.
+        usual = "application/json" if body.stage is Stage.STT else "text/event-stream"
+        meant = body.means(told.data, usual)
+    if meant is None:
+        assert request.facts.get("unread"), told
+        return
     if body.stage is Stage.STT:
         (final,) = [each for each in trial.turns[0].transcripts if each.text.strip()]
         assert _words(final.text) == _words(meant)

@@ -113,7 +113,7 @@ class TestChat:
         drawn = []
         for number in range(3):
             name = f"draw-{number}"
-            await chat(running, "half", "the same words", name=name)
+            await chat(running, "kimi-k2.6@baseten", "the same words", name=name)
             truth = await events_of(running, name)
             drawn.append(tuple((event.event, event.injected_ns) for event in truth))
         assert len(set(drawn)) == 3
