@@ -109,6 +109,7 @@ def faults(session: nox.Session) -> None:
     fuzz = sorted(map(os.fspath, Path("tests").rglob("test_fuzz_*.py")))
     table = "tests/pipeline/test_faults.py"
     session.run("pytest", "-q", *_SHARED, table, *fuzz, *session.posargs, env=deep)
+    session.run("pytest", "-q", *_SHARED, "-m", "long", "tests/analysis", *session.posargs)
 
 
 @nox.session

@@ -22,6 +22,7 @@ WAYS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 @pytest.mark.realtime
+@pytest.mark.timing
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_stated_silence_is_told_apart(address: tuple[str, str], way: str) -> None:
@@ -42,7 +43,7 @@ async def test_a_stated_silence_is_told_apart(address: tuple[str, str], way: str
         assert part_ms(trial, "provider_silence") == pytest.approx(STATED_MS, abs=0.001)
         heard = next(each for each in trial.turns[0].requests if each.stage is Stage.STT)
         assert heard.facts["endpointing_silence_ms"] == STATED_MS
-    # The gateway computes for 100 ms.
+    # The gateway computes for 100 ms; a frame that left late by a busy machine is taken off that.
     assert 99 <= min(part_ms(each, "stt") for each in trials) < 130
 
 
