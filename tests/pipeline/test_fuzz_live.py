@@ -207,13 +207,7 @@ def _check_body(body: Body, trial: Trial, reply: ReplyAudio | None, server: Wire
     if meant is None:
         # The client looks at no content type, and reads on where the evidence cannot: then that is
         # said of the request, and the success rests on what the agent heard.
-        kinds = {
-            Stage.STT: ("application/json",),
-            Stage.LLM: ("text/event-stream",),
-            Stage.TTS: ("text/event-stream", "audio/pcm"),
-        }[body.stage]
-        found = (body.means(told.data, kind) for kind in kinds)
-        meant = next((each for each in found if each is not None), None)
+        meant = body.means(told.data, body.content_type)
     if meant is None:
         assert request.facts.get("unread"), told
         return
