@@ -8,7 +8,6 @@ __all__ = [
     "DeadlockError",
     "EndlessError",
     "OutOfReachError",
-    "UncountedError",
     "VirtualClockError",
 ]
 
@@ -23,10 +22,6 @@ class DeadlockError(VirtualClockError):
 
 class EndlessError(VirtualClockError):
     """An instant that does not end: work outside goes on, or callbacks call each other for ever."""
-
-
-class UncountedError(VirtualClockError):
-    """A thread that nobody counted called the loop: the clock may have moved without it."""
 
 
 class OutOfReachError(VirtualClockError, ConnectionRefusedError):
