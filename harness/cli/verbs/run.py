@@ -93,7 +93,12 @@ def _verified(
         tempfile.TemporaryDirectory() as folder,
         create_run(job.plan, reports=Path(folder)) as again,
     ):
-        _measure(again, job.selection, utterances, options)
+        outcome = _measure(again, job.selection, utterances, options)
+        if outcome.end is not End.FINISHED:
+            raise ConfigurationError(
+                f"run: --verify: the second play ended early, so nothing was compared: "
+                f"{outcome.reason or outcome.end.value}"
+            )
         found = verify(writer.run.trials(), again.run.trials())
     print(found.text, file=sys.stderr)
     return REGRESSION if found.differences else 0
